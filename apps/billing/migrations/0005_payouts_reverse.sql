@@ -1,0 +1,11 @@
+DROP TRIGGER payout_reviews_checked ON payout_reviews;
+DROP FUNCTION billing_check_payout_review();
+DROP TRIGGER payouts_checked ON payouts;
+DROP FUNCTION billing_check_payout();
+DROP TRIGGER payout_reviews_no_truncate ON payout_reviews;
+DROP TRIGGER payouts_no_truncate ON payouts;
+DROP TRIGGER payouts_no_delete ON payouts;
+DROP TRIGGER payout_details_no_delete ON payout_details;
+DROP TRIGGER payout_details_kept ON payout_details;
+DROP FUNCTION billing_keep_payout_details();
+ALTER TABLE payout_details DROP CONSTRAINT payout_details_sealed;

@@ -1,0 +1,1 @@
+"""Price sources: each module turns what one publishes into prices of ours, exactly or not at all."""

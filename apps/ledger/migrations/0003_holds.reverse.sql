@@ -1,0 +1,10 @@
+DROP FUNCTION ledger_capture_holds(text[], bigint[]);
+DROP FUNCTION ledger_expire_holds(text[], timestamptz);
+DROP FUNCTION ledger_void_holds(text[]);
+DROP FUNCTION ledger_renew_holds(text[], timestamptz);
+DROP FUNCTION ledger_meter_holds(text[], bigint[]);
+DROP FUNCTION ledger_take_holds(text[], bigint[], bigint[], bigint[], timestamptz[], jsonb[]);
+DROP TRIGGER holds_resolve_once ON holds;
+DROP FUNCTION ledger_refuse_hold();
+DROP TRIGGER holds_no_truncate ON holds;
+DROP TRIGGER holds_no_delete ON holds;

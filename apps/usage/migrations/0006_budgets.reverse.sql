@@ -1,0 +1,12 @@
+DROP FUNCTION usage_admit(json, text[]);
+DROP FUNCTION usage_close_uses(text[]);
+DROP FUNCTION usage_spent_of(text, text, text, bigint, bigint, bigint);
+DROP FUNCTION usage_open_periods(text[]);
+DROP FUNCTION usage_carried_over(text, timestamptz);
+DROP FUNCTION usage_period_step(text, timestamptz, integer);
+DROP FUNCTION usage_period_start(text, timestamptz);
+DROP TRIGGER alerts_facts ON alerts;
+DROP TRIGGER budgets_facts ON budgets;
+DROP TRIGGER budget_periods_facts ON budget_periods;
+DROP TRIGGER budget_uses_closed_once ON budget_uses;
+DROP TRIGGER budget_uses_facts ON budget_uses;

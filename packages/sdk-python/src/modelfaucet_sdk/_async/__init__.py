@@ -1,0 +1,1 @@
+"""The asynchronous client; `scripts/unasync.py` makes the synchronous one of it."""

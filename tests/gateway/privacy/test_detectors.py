@@ -1,0 +1,407 @@
+"""One table per detector: what it finds, and what looks like it and must stay."""
+
+import pytest
+
+from apps.gateway.privacy import DETECTORS
+from apps.gateway.privacy.detect import detect
+from apps.gateway.privacy.phones import PhoneDetector
+from apps.gateway.privacy.scan import Scan
+
+# The text, and what is found in it; a text alone is found whole.
+HITS: dict[str, list[str | tuple[str, list[str]]]] = {
+    "email": [
+        "a@b.co",
+        ("Write to jane.doe+news@mail.example.com, please.", ["jane.doe+news@mail.example.com"]),
+        ("邮箱zhang.san@qq.com请查收", ["zhang.san@qq.com"]),
+        ("<bob_smith@sub.example.co.uk>", ["bob_smith@sub.example.co.uk"]),
+        ("mailto:info@example.org?subject=x", ["info@example.org"]),
+        ("o'neil@example.ie", ["o'neil@example.ie"]),
+        ("it was 'x@y.org'.", ["x@y.org"]),
+        ("UPPER.CASE@EXAMPLE.COM", ["UPPER.CASE@EXAMPLE.COM"]),
+        ("a@b.co,c@d.co;e@f.co", ["a@b.co", "c@d.co", "e@f.co"]),
+        ("1234567@163.com", ["1234567@163.com"]),
+        ("info@müller.de", ["info@müller.de"]),
+        ("jörg@example.de", ["jörg@example.de"]),
+        ("contact: x-y.z@a-b-c.museum!", ["x-y.z@a-b-c.museum"]),
+        ("全角 user@example.com 也算", ["user@example.com"]),
+        ("(me@here.io)", ["me@here.io"]),
+        ("ends with a dot: me@here.io.", ["me@here.io"]),
+        ("me@here.sh", ["me@here.sh"]),
+        ("_me@here.io_ and me@here.io(work)", ["_me@here.io", "me@here.io"]),
+        ("a@b.coa@b.co", ["a@b.coa"]),
+    ],
+    "phone": [
+        "+14155552671",
+        "+1 415 555 2671",
+        "+1 (415) 555-2671",
+        ("ring +44 20 7946 0958 now", ["+44 20 7946 0958"]),
+        "+49 30 901820",
+        "+86 138 1234 5678",
+        ("(+86)13812345678", ["(+86)13812345678"]),
+        ("手机13812345678，谢谢", ["13812345678"]),
+        ("138-1234-5678", ["138-1234-5678"]),
+        ("联系 159 8765 4321", ["159 8765 4321"]),
+        ("座机010-62345678转801", ["010-62345678"]),
+        ("0755-86751234", ["0755-86751234"]),
+        ("(010)62345678", ["(010)62345678"]),
+        ("电话：62345678", ["62345678"]),
+        ("客服400-810-8888", ["400-810-8888"]),
+        ("(415) 555-2671", ["(415) 555-2671"]),
+        ("415-555-2671 or 212.555.3456", ["415-555-2671", "212.555.3456"]),
+        ("020 7946 0958", ["020 7946 0958"]),
+        ("07911123456", ["07911123456"]),
+        ("01 42 68 53 00", ["01 42 68 53 00"]),
+        ("Phone: 555-123-4567", ["555-123-4567"]),
+        ("tel. 2345678", ["2345678"]),
+        ("call me at 4155552671", ["4155552671"]),
+        ("0044 20 7946 0958", ["0044 20 7946 0958"]),
+        ("+1 555 123 4567", ["+1 555 123 4567"]),
+        ("+8613812345678 is mine", ["+8613812345678"]),
+        ("13812345678 13912345678", ["13812345678", "13912345678"]),
+        ("+1\u00a0415\u2011555\u20112671", ["+1\u00a0415\u2011555\u20112671"]),
+    ],
+    "card": [
+        "4111111111111111",
+        "4111 1111 1111 1111",
+        "4242-4242-4242-4242",
+        "4000056655665556",
+        "5555555555554444",
+        "2223003122003222",
+        "5105 1051 0510 5100",
+        "378282246310005",
+        "3714 496353 98431",
+        "6011111111111117",
+        "6011000990139424",
+        "36227206271667",
+        "3566002020360505",
+        "6200000000000005",
+        ("卡号6222020200112230已绑定", ["6222020200112230"]),
+        ("Card No.4111111111111111, exp 12/27", ["4111111111111111"]),
+        ("pay with 4111 1111 1111 1111 378282246310005", ["4111 1111 1111 1111", "378282246310005"]),
+        "4222222222222",
+    ],
+    "iban": [
+        "DE89370400440532013000",
+        "DE89 3704 0044 0532 0130 00",
+        "GB29NWBK60161331926819",
+        "GB29 NWBK 6016 1331 9268 19",
+        "FR1420041010050500013M02606",
+        "NL91ABNA0417164300",
+        "ES9121000418450200051332",
+        "IT60X0542811101000000123456",
+        "CH9300762011623852957",
+        "BE68539007547034",
+        "AT611904300234573201",
+        "PL61109010140000071219812874",
+        "SE4550000000058398257466",
+        "GR16 0110 1250 0000 0001 2300 695",
+        "SA0380000000608010167519",
+        "de89370400440532013000",
+        ("Konto DE89 3704 0044 0532 0130 00 EUR bitte", ["DE89 3704 0044 0532 0130 00"]),
+        ("账户GB29NWBK60161331926819。", ["GB29NWBK60161331926819"]),
+    ],
+    "chinese_id": [
+        "11010519491231002X",
+        "11010519491231002x",
+        "320106198506121235",
+        "44030619990101001X",
+        ("身份证号310115200002293310。", ["310115200002293310"]),
+        "510104197608154562",
+        "420102198811117783",
+        "330106199307042215",
+        "610113200510038891",
+        "37020219680519002X",
+        "500101198001015551",
+        ("ID: 810000197902034414, name", ["810000197902034414"]),
+        "230103199109256674",
+        "210211 19951130 3346",
+        "350203198704174452",
+        "450102198308081125",
+        ("130102197406309980和450102198308081125", ["130102197406309980", "450102198308081125"]),
+    ],
+    "ip": [
+        "10.1.2.3",
+        "8.8.8.8",
+        ("from 192.168.1.20:8080", ["192.168.1.20"]),
+        ("https://203.0.113.7/path", ["203.0.113.7"]),
+        ("10.0.0.0/8", ["10.0.0.0"]),
+        ("10.0.0.1-10.0.0.9", ["10.0.0.1", "10.0.0.9"]),
+        ("ssh root@172.16.5.4", ["172.16.5.4"]),
+        ("server 172.16.5.4 is down.", ["172.16.5.4"]),
+        ("来自1.2.3.4的请求", ["1.2.3.4"]),
+        ("It was 93.184.216.34.", ["93.184.216.34"]),
+        "2001:db8::1",
+        "2001:0db8:85a3:0000:0000:8a2e:0370:7334",
+        ("http://[2606:4700::6810:85e5]:443/", ["2606:4700::6810:85e5"]),
+        "fe80::1ff:fe23:4567:890a",
+        "fd12:3456:789a::1",
+        ("地址2400:3200::1。", ["2400:3200::1"]),
+        "::ffff:192.0.2.128",
+    ],
+    "address": [
+        "10 Downing Street",
+        ("He lives at 742 Evergreen Terrace, Springfield.", ["742 Evergreen Terrace, Springfield"]),
+        "221B Baker Street, London NW1 6XE",
+        "1600 Amphitheatre Parkway, Mountain View, CA 94043",
+        "1600 Pennsylvania Avenue NW, Washington, DC 20500",
+        "350 Fifth Avenue, New York, NY 10118",
+        "1 Infinite Loop, Cupertino, CA 95014",
+        "4059 Mt Lee Drive, Hollywood, CA 90068",
+        ("ship to 12 Main St. Apt 4B, Boston, MA 02108 today", ["12 Main St. Apt 4B, Boston, MA 02108"]),
+        "55 Rue Court, Unit 12",
+        ("P.O. Box 1234", ["P.O. Box 1234"]),
+        ("我住在北京市朝阳区建国路88号", ["北京市朝阳区建国路88号"]),
+        ("请寄到上海市浦东新区世纪大道100号环球金融中心20楼。", ["上海市浦东新区世纪大道100号环球金融中心20楼"]),
+        "广东省深圳市南山区科技园南路15号A座1201室",
+        "中山路12号3单元501室",
+        "阳光小区5栋2单元301室",
+        ("地址：杭州市西湖区文三路478号华星时代广场A座1602室", ["杭州市西湖区文三路478号华星时代广场A座1602室"]),
+        "上海市徐汇区漕溪路123弄5号602室",
+        "臺北市信義區松仁路100號",
+    ],
+    "key": [
+        "sk-abcdefghijklmnopqrstuvwx1234567890",
+        "sk-proj-Ab12Cd34Ef56Gh78Ij90Kl12Mn34Op56",
+        "sk-ant-api03-Zx9Yw8Vu7Ts6Rq5Po4Nm3Lk2Ji1Hg0",
+        ("OPENAI_API_KEY=sk-1234567890abcdef1234567890abcdef", ["sk-1234567890abcdef1234567890abcdef"]),
+        "AKIAIOSFODNN7EXAMPLE",
+        "ASIAIOSFODNN7EXAMPLE",
+        "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
+        "github_pat_11ABCDEFG0abcdefghijkl_MNOPQRSTUVWXYZ0123456789abcdef",
+        "glpat-ABCDEFGHIJ1234567890",
+        "xoxb-123456789012-1234567890123-AbCdEfGhIjKl",
+        "AIzaSyA1234567890abcdefghijklmnopqrstuv",
+        "hf_abcdefghijklmnopqrstuvwxyz12345678",
+        "sk_live_4eC39HqLyjWDarjtT1zdp7dc",
+        "mf_sess_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG",
+        "mf_key_Zyxwvutsrqponmlkjihgfedcba9876543210ABCDEFG",
+        (
+            "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N",
+            ["eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N"],
+        ),
+        "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7\n-----END PRIVATE KEY-----",
+        "-----BEGIN RSA PRIVATE KEY-----\\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\\n-----END RSA PRIVATE KEY-----",
+        "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: DES-EDE3-CBC,0A1B\n\n"
+        "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSj\n-----END RSA PRIVATE KEY-----",
+        "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIIrYSSNQFaA2Hwf1duRSxKtLYX5CB04fSeQ6tF1",
+        ("密钥sk-1234567890abcdef1234567890abcdef泄露", ["sk-1234567890abcdef1234567890abcdef"]),
+        ('x = "a\\nsk-1234567890abcdef1234567890abcdef"', ["sk-1234567890abcdef1234567890abcdef"]),
+    ],
+}
+
+# What is common to all numbers: none of these is one of anything.
+NUMBERS = [
+    "2024-01-15",
+    "2024-01-15 10:20:30",
+    "15.01.2024 14:30",
+    "01/02/2024",
+    "05-12-2024 08:15",
+    "20240115",
+    "20240115123456",
+    "1700000000",
+    "1700000000000",
+    "1,234,567.00",
+    "$1234567.89",
+    "3.14159265358979",
+    "550e8400-e29b-41d4-a716-446655440000",
+    "12345678-1234-1234-1234-123456789012",
+    "0x7fff5fbff8c0",
+    "订单号：202401150012345678",
+    "ISBN 978-3-16-148410-0",
+    "37.774929, -122.419416",
+    "1 + 2 = 3, 100-200-300",
+    "commit 9d1686b1234567890abcdef1234567890abcdef1",
+    "0.0123456789",
+    "a[1234567] = 7654321",
+]
+
+LOOK_ALIKES: dict[str, list[str]] = {
+    "email": [
+        "icon@2x.png",
+        "@app.route('/x')",
+        "git@github.com:owner/repo.git",
+        "lodash@4.17.21",
+        "@types/node@18.0.0",
+        "a@b",
+        "a @ b.co",
+        "m = a@b.mean()",
+        "user@",
+        "@handle",
+        "x@.com",
+        "x@y..com",
+        "x@-y.com",
+        "archive@1.2.tgz",
+        "image@sha256:abcdef",
+        "a@b.c",
+        "@media (min-width: 3em)",
+        "style@main.css",
+    ],
+    "phone": [
+        *NUMBERS,
+        "4111111111111111",
+        "订单号：13812345678",
+        "order 13812345678",
+        "¥13812345678",
+        "id_13812345678",
+        "138123456789",
+        "10.0.0.1",
+        "version 2.14.0",
+        "200-300-4000",
+        "call it 4155552671 times",
+        "x = 5 + 1234567",
+        "0123456789",
+        "UTC+0800 2024",
+        "DE89370400440532013000",
+        "110105194912310021",
+        "line 1234567: error",
+    ],
+    "card": [
+        *NUMBERS,
+        "4111111111111112",
+        "4111 1111-1111 1111",
+        "1111111111111111",
+        "0000000000000000",
+        "41111111111111111111111",
+        "0.4111111111111111",
+        "x4111111111111111",
+        "1234567890123452",
+        "4111111111111111abc",
+        "9999999999999995",
+    ],
+    "iban": [
+        *NUMBERS,
+        "DE88370400440532013000",
+        "XX89370400440532013000",
+        "AB12CDEF3456",
+        "ISO 9001 2015 1234 5678",
+        "MODEL AB12 3456 7890 1234 5678",
+        "xDE89370400440532013000",
+        "DE8937040044053201300",
+        "GB29 NWBK 6016 1331 9268",
+    ],
+    "chinese_id": [
+        *NUMBERS,
+        "110105194912310021",
+        "990105194912310020",
+        "110105194913310028",
+        "1101051949123100",
+        "11010519491231002XY",
+        "x11010519491231002X",
+        "1234567890123456789",
+        "4111111111111111",
+    ],
+    "ip": [
+        "v1.2.3.4",
+        "version 1.2.3.4",
+        "Version: 10.0.19041.1",
+        "Chrome/120.0.0.0 Safari/537.36",
+        "package==1.2.3.4",
+        "1.2.3",
+        "1.2.3.4.5",
+        "256.1.1.1",
+        "1.2.3.4-beta",
+        "1.2.3.4.rc1",
+        "版本1.2.3.4",
+        "section 1.2.3.4",
+        "127.0.0.1",
+        "0.0.0.0",  # noqa: S104 (text, bound to nothing)
+        "255.255.255.0",
+        "12:30:45",
+        "aa:bb:cc:dd:ee:ff",
+        "std::vector<int>",
+        "a::b",
+        "face::b00c",
+        "::1",
+        "01.02.03.04",
+        "lib.so.1.2.3.4",
+        "Foo::Bar::baz()",
+        "3.14.15.9265",
+    ],
+    "address": [
+        "100 Wall Street Journal subscriptions",
+        "4 Wheel Drive",
+        "1 Supreme Court ruling",
+        "5 minutes down the road",
+        "Use 2 Google Drive folders",
+        "Top 10 Best Places",
+        "In 2024 Apple released 3 Macs",
+        "3 Way Handshake",
+        "Chapter 5 Hard Drive",
+        "2024-01-15 Main",
+        "version 2 Street View",
+        "地铁10号线",
+        "3月5号",
+        "订单123号",
+        "第5号文件",
+        "他是1号选手",
+        "请乘坐2号电梯",
+        "电话号码13812345678号",
+        "一号楼",
+        "12 Monkeys",
+        "for i in range(10): Street = 5",
+    ],
+    "key": [
+        "sk-learn-something-long-name-here",
+        "sk-2024-annual-report-final-version",
+        "task-1234567890abcdef1234567890abcdef",
+        "AKIA",
+        "AKIAshortlower1234567",
+        "ghp_short",
+        "xoxo-with-love-and-kisses",
+        "eyJ.not.atoken",
+        "mf_sess_",
+        "mf_session_id",
+        "AIzaTooShort",
+        "-----BEGIN PUBLIC KEY-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A\n-----END PUBLIC KEY-----",
+        "-----BEGIN CERTIFICATE-----\nMIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A\n-----END CERTIFICATE-----",
+        "the line -----BEGIN PRIVATE KEY----- opens one",
+        "hf_hub_download",
+        "npm_config_registry",
+        "sk_test_short",
+        "550e8400-e29b-41d4-a716-446655440000",
+        "9d1686b1234567890abcdef1234567890abcdef1",
+        "risk-1234567890abcdefghijklmnop",
+    ],
+}
+
+
+def found(text: str, *names: str) -> list[str]:
+    return [text[match.start : match.end] for match in detect(text, names or DETECTORS)]
+
+
+@pytest.mark.parametrize(("name", "case"), [(name, case) for name, cases in HITS.items() for case in cases], ids=repr)
+def test_detector_finds(name: str, case: str | tuple[str, list[str]]) -> None:
+    text, expected = (case, [case]) if isinstance(case, str) else case
+    assert found(text, name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [(name, text) for name, all in LOOK_ALIKES.items() for text in all], ids=repr
+)
+def test_detector_leaves(name: str, text: str) -> None:
+    assert found(text, name) == []
+
+
+@pytest.mark.parametrize("text", NUMBERS)
+def test_no_detector_takes_an_everyday_number(text: str) -> None:
+    assert found(text) == []
+
+
+def test_every_detector_has_its_tables() -> None:
+    assert set(HITS) == set(LOOK_ALIKES) == set(DETECTORS)
+    assert all(len(cases) >= 15 for cases in [*HITS.values(), *LOOK_ALIKES.values()])
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_detector_finds_in_the_middle_of_a_text(name: str) -> None:
+    for case in HITS[name]:
+        text, expected = (case, [case]) if isinstance(case, str) else case
+        assert found(f"前文。\n{text}\n后文 and more.", name) == expected
+
+
+def test_national_numbers_are_those_of_the_regions() -> None:
+    scan = Scan("020 7946 0958")
+    assert list(PhoneDetector(("GB",))(scan)) == [(0, 13)]
+    assert list(PhoneDetector(("FR",))(scan)) == []
+    with pytest.raises(ValueError, match="no region of telephone numbers: XX"):
+        PhoneDetector(("GB", "XX"))
