@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -44,6 +45,11 @@ class Echo:
             yield json.dumps(body).encode()
 
 
+async def closes(backend: Echo) -> None:
+    with anyio.fail_after(5):
+        await backend.closed.wait()
+
+
 class Gateway:
     """The other end of one connection, as a test plays it."""
 
@@ -55,7 +61,8 @@ class Gateway:
 
     async def next(self, kind: str) -> dict[str, Any]:
         while True:
-            frame: dict[str, Any] = json.loads(await asyncio.wait_for(self.socket.recv(), 5))
+            with anyio.fail_after(5):
+                frame: dict[str, Any] = json.loads(await self.socket.recv())
             if frame["type"] == kind:
                 return frame
             assert frame["type"] == "ping", frame
@@ -91,10 +98,11 @@ def play(backend: Callable[[], Echo], *stories: Story, refused: int | None = Non
             port = server.sockets[0].getsockname()[1]
             made = backend()
             running = asyncio.ensure_future(Relay(f"http://127.0.0.1:{port}", "mf_brg_1", made).run())
-            await asyncio.wait_for(over, 20)
+            with anyio.fail_after(20):
+                await over
             if refused is not None:
-                with pytest.raises(RelayRefused) as caught:
-                    await asyncio.wait_for(running, 5)
+                with pytest.raises(RelayRefused) as caught, anyio.fail_after(5):
+                    await running
                 assert caught.value.code == refused
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
@@ -126,8 +134,9 @@ def test_no_more_is_read_than_there_is_credit_for() -> None:
         await gateway.send(**CALL, body={})
         for kind in ("accepted", "head", "chunk", "chunk", "chunk", "chunk"):
             await gateway.next(kind)
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(gateway.next("chunk"), 0.5)
+        with anyio.move_on_after(0.5) as waited:
+            await gateway.next("chunk")
+        assert waited.cancelled_caught
         await gateway.send(type="credit", call="c1", chunks=2)
         assert await gateway.next("chunk") and await gateway.next("chunk")
 
@@ -147,7 +156,7 @@ def test_cancelled_call_closes_its_answer_at_once() -> None:
         await gateway.next("accepted")
         await gateway.next("head")
         await gateway.send(type="cancel", call="c1")
-        await asyncio.wait_for(made[0].closed.wait(), 1)
+        await closes(made[0])
 
     play(backend, story)
 
@@ -222,7 +231,7 @@ def test_calls_end_with_their_connection() -> None:
         with pytest.raises(ConnectionClosed):
             while True:
                 await gateway.socket.recv()
-        await asyncio.wait_for(made[0].closed.wait(), 2)
+        await closes(made[0])
 
     play(backend, story)
 

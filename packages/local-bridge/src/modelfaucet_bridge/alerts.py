@@ -1,7 +1,6 @@
 """Alerts: raised once per channel, month and threshold, kept in a file until each destination has them."""
 
 import asyncio
-import contextlib
 import json
 import logging
 import random
@@ -12,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 
 from modelfaucet_bridge.config import Channel, Destination
@@ -115,8 +115,8 @@ class Alerts:
             await self.deliver_due(client)
             waiting = [alert.next_at for alert in self._raised.values() if self._open(alert)]
             seconds = min(waiting, default=self._clock() + 3600) - self._clock()
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), max(0.05, seconds))
+            with anyio.move_on_after(max(0.05, seconds)):
+                await self._wake.wait()
 
     async def deliver_due(self, client: httpx.AsyncClient) -> None:
         """Try every alert that is due at every destination that lacks it."""

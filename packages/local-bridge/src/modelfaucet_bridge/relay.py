@@ -25,6 +25,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
+import anyio
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
@@ -258,10 +259,9 @@ class _Session:
 
     async def _keep_offer(self) -> None:
         while True:
-            try:
-                await asyncio.wait_for(self._wake.wait(), OFFER_SECONDS)
-            except (TimeoutError, asyncio.TimeoutError):
-                pass
+            # Not asyncio.wait_for: it loses a cancellation that comes together with the event, before Python 3.12.
+            with anyio.move_on_after(OFFER_SECONDS):
+                await self._wake.wait()
             self._wake.clear()
             try:
                 await self._hello()

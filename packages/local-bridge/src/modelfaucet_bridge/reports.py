@@ -16,6 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.to_thread
 import httpx
 
@@ -96,8 +97,8 @@ class Spool:
                 pause = RETRY_SECONDS[min(failures - 1, len(RETRY_SECONDS) - 1)]
                 await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - spreads, guards nothing
             elif not self.pending():
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), 60)
+                with anyio.move_on_after(60):
+                    await self._wake.wait()
 
     async def flush(self, client: httpx.AsyncClient) -> str | None:
         """Send every report once; say what is wrong if some must wait."""
