@@ -21,7 +21,8 @@ from tests.live import ACTOR, rate_all
 
 pytestmark = pytest.mark.django_db
 TABLES = sorted(model._meta.label_lower for model in admin.site._registry if model.__module__.startswith("apps."))
-GARBAGE = ("nothing-like-it", "'; --\"", "100%_\\", "a\0b", "x" * 10_000, "9" * 30, "req_", "😀")
+# A search splits its words and asks for each.
+GARBAGE = ("'; --\"", "a\0b", f"nothing-like-it 100%_\\ req_ 😀 {'9' * 30} {'x' * 10_000}")
 INLINE = re.compile(r"<style|\sstyle=|\son[a-z]+=|javascript:|<script(?![^>]*\b(src=|type=\"application/json\"))", re.I)
 
 
@@ -67,22 +68,24 @@ def test_pages_of_an_empty_table(admin_client: Client, table: str) -> None:
         assert response.status_code == 403
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_pages_of_a_furnished_table(admin_client: Client, furnished: None, table: str) -> None:
-    page = admin_client.get(url(table, "changelist"))
-    assert_clean(page)
-    for row in apps.get_model(table).objects.all()[:2]:
-        assert_clean(admin_client.get(url(table, "change", row.pk)))
-        assert admin_client.post(url(table, "delete", row.pk), {"post": "yes"}).status_code == 403
-        registered = admin.site._registry[apps.get_model(table)]
-        if isinstance(registered, ReadOnlyAdmin) and not registered.has_change_permission(page.wsgi_request):
-            assert admin_client.post(url(table, "change", row.pk), {}).status_code == 403
+def test_pages_of_furnished_tables(admin_client: Client, furnished: None, subtests: pytest.Subtests) -> None:
+    for table in TABLES:
+        with subtests.test(table):
+            page = admin_client.get(url(table, "changelist"))
+            assert_clean(page)
+            for row in apps.get_model(table).objects.all()[:2]:
+                assert_clean(admin_client.get(url(table, "change", row.pk)))
+                assert admin_client.post(url(table, "delete", row.pk), {"post": "yes"}).status_code == 403
+                registered = admin.site._registry[apps.get_model(table)]
+                if isinstance(registered, ReadOnlyAdmin) and not registered.has_change_permission(page.wsgi_request):
+                    assert admin_client.post(url(table, "change", row.pk), {}).status_code == 403
 
 
-@pytest.mark.parametrize("table", TABLES)
-def test_garbage_is_searched_for_in_vain(admin_client: Client, furnished: None, table: str) -> None:
-    for term in GARBAGE:
-        assert admin_client.get(url(table, "changelist"), {"q": term}).status_code == 200
+def test_garbage_is_searched_for_in_vain(admin_client: Client, furnished: None, subtests: pytest.Subtests) -> None:
+    for table in TABLES:
+        with subtests.test(table):
+            for term in GARBAGE:
+                assert admin_client.get(url(table, "changelist"), {"q": term}).status_code == 200
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -201,8 +201,8 @@ def test_an_imported_bill_never_changes(api: Api, statement: str) -> None:
         cursor.execute(statement)
 
 
-def test_a_hundred_thousand_rows_take_bounded_memory(api: Api) -> None:
-    rows = [f"2026-05-{n % 28 + 1:02d},model-{n},0.001\n" for n in range(100_000)]
+def test_many_rows_take_bounded_memory(api: Api) -> None:
+    rows = [f"2026-05-{n % 28 + 1:02d},model-{n},0.001\n" for n in range(20_000)]
     content = io.BytesIO((HEAD + "".join(rows)).encode())
     del rows
     tracemalloc.start()
@@ -212,8 +212,8 @@ def test_a_hundred_thousand_rows_take_bounded_memory(api: Api) -> None:
     finally:
         tracemalloc.stop()
     invoice = ProviderInvoice.objects.get(pk=made)
-    assert (invoice.line_count, invoice.total_nano) == (100_000, nano_from_usd("100"))
-    assert peak < 40_000_000  # most of it the fingerprints of the rows, by which repeats are found
+    assert (invoice.line_count, invoice.total_nano) == (20_000, nano_from_usd("20"))
+    assert peak < 20_000 * 400  # most of it the fingerprints of the rows, by which repeats are found
 
 
 # ---- against our cost ----
