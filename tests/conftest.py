@@ -34,6 +34,8 @@ MONEY_IN_BILLING = (
     ),
     *("top_up_proof", "top_ups", "value_pricing", "wallet_limits"),
 )
+# Of these, what runs against a socket or a clock. The rest has no second try, whatever --reruns says (decision 0027).
+WAITING = {"settlement", "limits"}
 # What needs more than Python, and is run only where `-m` names it: `make test-browser`, docs/reference/stripe.md.
 APART = ("browser", "sandbox")
 TESTS = Path(__file__).parent
@@ -45,6 +47,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         topic = item.path.stem.removeprefix("test_")
         if room in MONEY or (room == "billing" and topic in MONEY_IN_BILLING):
             item.add_marker(pytest.mark.money)
+            if not set(item.path.relative_to(TESTS).parts) & WAITING:
+                item.add_marker(pytest.mark.flaky(reruns=0))
         if room == "browser":
             item.add_marker(pytest.mark.browser)
     asked = config.option.markexpr or ""

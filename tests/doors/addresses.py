@@ -60,3 +60,9 @@ def fingerprint() -> dict[str, str]:
 def changed(before: dict[str, str], after: dict[str, str]) -> list[str]:
     """Return the tables that two fingerprints differ in."""
     return [table for table in before if before[table] != after.get(table)]
+
+
+def status_of(answered: Any) -> int:
+    """Return the status of an answer, and end it: of some files one is sent at a time."""
+    answered.close()
+    return int(answered.status_code)

@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from apps.console.access import AREAS
 from apps.developers.models import Role
-from tests.doors.addresses import Address, addresses, changed, fingerprint
+from tests.doors.addresses import Address, addresses, changed, fingerprint, status_of
 from tests.doors.furnished import Site, furnish
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -107,12 +107,6 @@ def may(name: str, role: Role, *, writes: bool) -> bool:
     return role in (changes if writes or name in names(CHANGE) else reads)
 
 
-def status(answered: Any) -> int:
-    """Return the status of an answer, and end it: of some files one is sent at a time."""
-    answered.close()
-    return int(answered.status_code)
-
-
 def refused(name: str, status: int) -> tuple[int, int]:
     """Return what whoever is refused with a status gets for GET and POST."""
     return (405 if name in names(ACTION) else status, 405 if name in FILES else status)
@@ -134,7 +128,7 @@ def test_each_role_sees_what_it_may(site: Site, people: dict[Role, Client]) -> N
                 expected = 405
             elif expected == 200:
                 expected = LEADS_ON.get(name, 200)
-            found = status(client.get(url_of(site, name)))
+            found = status_of(client.get(url_of(site, name)))
             if found != expected:
                 wrong.append((name, role.value, found, expected))
     assert not wrong, "\n".join(map(str, wrong))

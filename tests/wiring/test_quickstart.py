@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +15,8 @@ import pytest
 from modelfaucet import embedded
 from modelfaucet.demo.launch import READY_LINE
 from modelfaucet.demo.smoke import EXPECTED
-from tests.wiring.test_embedded import ROOT, eventually, var_dir
+from tests.wiring.test_embedded import ROOT, eventually
 
-__all__ = ["var_dir"]
 COMMAND = [sys.executable, "manage.py", "quickstart", "--port", "0"]
 
 
@@ -50,6 +50,13 @@ class Demo:
         except httpx.HTTPError:
             pass
         return False
+
+
+@pytest.fixture(scope="module")
+def var_dir() -> Iterator[Path]:
+    """Give one directory to all: a demo starts on what one that was killed has left."""
+    with tempfile.TemporaryDirectory(prefix="mf-demo-", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
 
 
 @pytest.fixture
