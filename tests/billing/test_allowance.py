@@ -1,12 +1,13 @@
 """Included allowance: once a month and user, from the app's account, consumed before what was paid for."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 
 from apps.billing.models import CreditLot
+from apps.billing.months import month_after, month_of, start_of
 from apps.billing.services.allowances import (
     EXHAUSTED,
     GRANTED,
@@ -15,7 +16,6 @@ from apps.billing.services.allowances import (
     ensure_allowance,
     fund_allowance,
     fundable,
-    month_of,
     monthly_allowance,
     set_monthly_allowance,
 )
@@ -67,11 +67,10 @@ def state(user: str, at: datetime = NOW) -> str:
 
 
 def test_month_begins_and_ends_in_utc():
-    assert month_of(datetime(2026, 12, 31, 23, 59, tzinfo=UTC)) == (
-        datetime(2026, 12, 1, tzinfo=UTC),
-        datetime(2027, 1, 1, tzinfo=UTC),
-    )
-    assert month_of(datetime.fromisoformat("2026-04-01T01:00:00+02:00"))[0] == datetime(2026, 3, 1, tzinfo=UTC)
+    december = month_of(datetime(2026, 12, 31, 23, 59, tzinfo=UTC))
+    assert start_of(december) == datetime(2026, 12, 1, tzinfo=UTC)
+    assert start_of(month_after(december)) == datetime(2027, 1, 1, tzinfo=UTC)
+    assert month_of(datetime.fromisoformat("2026-04-01T01:00:00+02:00")) == date(2026, 3, 1)
 
 
 def test_allowance_is_given_once_a_month_and_expires_at_its_end():
@@ -224,7 +223,7 @@ def test_developer_sets_funds_and_users_get_the_allowance(api: Api) -> None:
         assert wrong.status_code == 400
 
     given = sign_in(api)
-    end = month_of(now())[1].isoformat()
+    end = start_of(month_after(month_of(now()))).isoformat()
     assert given["allowance"] == {"state": GRANTED, "amount_usd": "0.2500", "expires_at": end, "message": None}
     assert sign_in(api)["allowance"]["state"] == GRANTED_BEFORE
     assert sign_in(api)["balance_usd"] == "0.2500"

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from django.db import transaction
 from django.utils.translation import gettext
 
 from apps.billing.models import AppAllowance, LotKind
+from apps.billing.months import month_after, month_of, start_of
 from apps.billing.queries.credits import credits_of
 from apps.billing.services.free_credit import may_take_free_credit
 from apps.billing.services.lots import PAID_FOR, add_lot, draw, take_paid
@@ -50,8 +51,9 @@ def ensure_allowance(end_user_id: str, *, now: datetime) -> Allowance | None:
     amount = monthly_allowance(user.app_id)
     if amount == 0:
         return None
-    start, end = month_of(now)
-    key = f"allowance:{end_user_id}:{start:%Y-%m}"
+    month = month_of(now)
+    end = start_of(month_after(month))
+    key = f"allowance:{end_user_id}:{month:%Y-%m}"
     if transaction_id(key) is not None:
         return Allowance(GRANTED_BEFORE, amount, end)
     if not may_take_free_credit(end_user_id, user.app_id, now=now):
@@ -212,10 +214,3 @@ def _accounts(app_id: str, *, now: datetime) -> tuple[str, int, int]:
         raise NotFound(gettext("There is no such app."), code="app_not_found", param="app_id")
     own = open_account(kind=AccountKind.DEVELOPER_CREDIT, owner_id=app.developer_id, now=now)
     return app.developer_id, own, open_account(kind=AccountKind.APP_ALLOWANCE, owner_id=app_id, now=now)
-
-
-def month_of(moment: datetime) -> tuple[datetime, datetime]:
-    """Return the first moment of a moment's month in UTC and that of the next."""
-    start = moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    end = start.replace(year=start.year + 1, month=1) if start.month == 12 else start.replace(month=start.month + 1)
-    return start, end

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -11,6 +11,7 @@ from django.utils.translation import gettext
 
 from apps.billing import stripe_api
 from apps.billing.models.top_ups import MAX_CENTS, AutoTopUp, OwnerKind, TopUp, TopUpSource, TopUpStatus
+from apps.billing.months import month_of, start_of
 from apps.billing.queries.top_ups import AutoTopUpInfo, auto_top_up_info
 from apps.billing.services import credits, top_ups
 from apps.billing.services.auto_failures import pause
@@ -152,7 +153,7 @@ def _top_up(auto: AutoTopUp, *, now: datetime) -> bool:
         return False  # one is open
     except _NotNow as refusal:
         if refusal.kind:
-            period = f"{now.astimezone(UTC):%Y-%m}"
+            period = f"{month_of(now):%Y-%m}"
             notify(auto.account_id, refusal.kind, period_key=period, data=refusal.data, now=now)
         return False
     except Conflict as error:
@@ -176,7 +177,7 @@ def _insert(auto: AutoTopUp, *, now: datetime) -> str:
     present = AutoTopUp.objects.select_for_update().filter(pk=auto.pk, enabled=True, paused_reason="").first()
     if present is None or present.updated_at != auto.updated_at or not _is_low(present, balance(auto.account_id)):
         raise _NotNow
-    month = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    month = start_of(month_of(now))
     spent = TopUp.objects.filter(account_id=auto.account_id, source=TopUpSource.AUTO, created_at__gte=month)
     total = spent.exclude(status__in=_FAILED).aggregate(sum=Sum("amount_cents"))["sum"] or 0
     if total > auto.monthly_cap_cents:
