@@ -36,5 +36,6 @@ from modelfaucet.settings import *  # noqa: E402, F403  (read the environment pr
 
 # Two cores, several servers and the tests themselves: what waits here waits for the processor, not for a pool.
 DATABASES["default"]["OPTIONS"]["pool"]["timeout"] = 30  # noqa: F405
+DATABASES["default"]["OPTIONS"]["options"] = "-c synchronous_commit=off"  # noqa: F405 (no test cuts the power)
 RETRIES = 0  # what a provider is asked is counted; the tests of repetition switch it on
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the real one is slow on purpose
