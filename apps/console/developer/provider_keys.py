@@ -19,9 +19,8 @@ from django.views.decorators.http import require_POST
 from apps.catalog.queries import ProviderInfo, providers
 from apps.console.access import Seat, developer_page
 from apps.console.forms import LinesField, UsdField, refuse
-from apps.core import addresses
 from apps.core.clock import now
-from apps.core.errors import FaucetError, RateLimited
+from apps.core.errors import FaucetError
 from apps.features.queries import apps_of_developer, features_of_apps
 from apps.usage.budgets.queries import BudgetState, key_caps
 from apps.usage.services.caps import set_key_cap
@@ -137,7 +136,7 @@ def add_provider_key(request: HttpRequest, seat: Seat) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         given = form.cleaned_data
         try:
-            _count_check(seat)
+            services.count_key_check(seat.developer_id)
             made = services.add_checked_credential(
                 owner_class=OwnerClass.DEVELOPER.value,
                 owner_id=seat.developer_id,
@@ -185,7 +184,7 @@ def provider_key(request: HttpRequest, seat: Seat, key_id: str) -> HttpResponse:
 def validate_provider_key(request: HttpRequest, seat: Seat, key_id: str) -> HttpResponse:
     """Try a stored key with its provider."""
     row = _find(seat, key_id)
-    _count_check(seat)
+    services.count_key_check(seat.developer_id)
     check = services.validate_credential(row.id, now=now(), actor=seat.actor)
     say = messages.success if check.result == Validation.OK else messages.warning
     say(request, __("The provider’s answer: %(result)s.") % {"result": Validation(check.result).label})
@@ -200,7 +199,7 @@ def rotate_provider_key(request: HttpRequest, seat: Seat, key_id: str) -> HttpRe
     form = RotateForm(request.POST)
     if form.is_valid():
         try:
-            _count_check(seat)
+            services.count_key_check(seat.developer_id)
             made = services.rotate_checked_credential(
                 row.id, secret=form.cleaned_data["secret"].strip(), now=now(), actor=seat.actor
             )
@@ -304,11 +303,3 @@ def _shown(row: CredentialInfo, names: dict[str, str], budget: BudgetState | Non
         "badge": _BADGES.get(Validation(row.validation), ""),
         "budget": budget,
     }
-
-
-def _count_check(seat: Seat) -> None:
-    """Count a live call to a provider. Raises RateLimited: nobody is to try other people's keys by the thousand."""
-    try:
-        addresses.count("provider_key_checks", settings.PROVIDER_KEY_CHECKS, seat.developer_id)
-    except RateLimited as error:
-        raise RateLimited(__("Too many keys were tried; wait a little."), retry_after=error.retry_after) from None

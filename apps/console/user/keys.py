@@ -17,9 +17,8 @@ from apps.catalog.queries import ProviderInfo, providers
 from apps.console.forms import LinesField, UsdField, refuse
 from apps.console.user.access import Visit, render_page, user_page
 from apps.console.user.limits import count_change
-from apps.core import addresses
 from apps.core.clock import now
-from apps.core.errors import FaucetError, RateLimited
+from apps.core.errors import FaucetError
 from apps.usage.budgets.queries import BudgetState, key_caps
 from apps.usage.services.caps import set_key_cap
 from apps.vault import services
@@ -146,7 +145,7 @@ def key(request: HttpRequest, visit: Visit, key_id: str) -> HttpResponse:
 def validate_key(request: HttpRequest, visit: Visit, key_id: str) -> HttpResponse:
     """Try a stored key with its provider."""
     row = _find(visit, key_id)
-    _count_check(visit)
+    services.count_key_check(visit.user_id)
     services.validate_credential(row.id, now=now(), actor=visit.actor)
     return redirect("me:key", visit.link_id, row.id)
 
@@ -159,7 +158,7 @@ def rotate_key(request: HttpRequest, visit: Visit, key_id: str) -> HttpResponse:
     form = RotateForm(request.POST)
     if form.is_valid():
         try:
-            _count_check(visit)
+            services.count_key_check(visit.user_id)
             made = services.rotate_checked_credential(
                 row.id, secret=form.cleaned_data["secret"].strip(), now=now(), actor=visit.actor
             )
@@ -197,7 +196,7 @@ def delete_key(request: HttpRequest, visit: Visit, key_id: str) -> HttpResponse:
 
 def _add(visit: Visit, given: dict[str, Any]) -> str:
     """Store that the fee was acknowledged, and the key. Raises what the services raise, and RateLimited."""
-    _count_check(visit)
+    services.count_key_check(visit.user_id)
     moment = now()
     services.acknowledge_fee(
         end_user_id=visit.user_id,
@@ -291,11 +290,3 @@ def _knows(visit: Visit, told: Disclosure) -> bool:
     """Tell whether the user acknowledged this fee, or a higher one."""
     known = consents_of(visit.user_id).get(told.mode)
     return known is not None and known >= told.fee
-
-
-def _count_check(visit: Visit) -> None:
-    """Count a live call to a provider. Raises RateLimited: nobody is to try other people's keys by the thousand."""
-    try:
-        addresses.count("provider_key_checks", settings.PROVIDER_KEY_CHECKS, visit.user_id)
-    except RateLimited as error:
-        raise RateLimited(__("Too many keys were tried; wait a little."), retry_after=error.retry_after) from None

@@ -13,9 +13,8 @@ from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.core import addresses
 from apps.core.clock import now
-from apps.core.errors import BadRequest, FaucetError, NotFound, RateLimited
+from apps.core.errors import BadRequest, FaucetError, NotFound
 from apps.core.money import usd
 from apps.developers.models import Scope
 from apps.features.queries import app_by_public_id
@@ -82,13 +81,6 @@ class Owner:
         by_key = key_caps([row.id for row in rows], **self.budgets, now=now())
         return [_key(row, by_key.get(row.id)) for row in rows]
 
-    def count_check(self) -> None:
-        """Count a live call to a provider. Raises RateLimited: nobody is to try other people's keys by the thousand."""
-        try:
-            addresses.count("provider_key_checks", settings.PROVIDER_KEY_CHECKS, self.owner_id)
-        except RateLimited as error:
-            raise RateLimited("Too many provider keys were tried; wait.", retry_after=error.retry_after) from None
-
 
 class _Keys(ApiView):
     """What the addresses of both owners have in common."""
@@ -127,7 +119,7 @@ class ProviderKeys(_Keys):
         provider, secret = body.required_text("provider"), body.required_text("secret", most=MAX_SECRET)
         asked = _asked(body, owner)
         budget = amount_of(body, _BUDGET)
-        owner.count_check()
+        services.count_key_check(owner.owner_id)
         moment = now()
         if developer_id is None and body.has("acknowledge_fee_usd"):
             acknowledge(request, "byok", asked_fee(body, "acknowledge_fee_usd"))
@@ -196,7 +188,7 @@ class ProviderKeyValidation(_Keys):
         """Try a stored key with its provider."""
         owner = self.owner(request, developer_id, writes=True)
         owner.find(key_id)
-        owner.count_check()
+        services.count_key_check(owner.owner_id)
         services.validate_credential(key_id, now=now(), actor=owner.actor)
         return Response(owner.shown(owner.find(key_id))[0])
 
@@ -207,7 +199,7 @@ class ProviderKeyRotation(_Keys):
         owner = self.owner(request, developer_id, writes=True)
         owner.find(key_id)
         secret = read_json(request).required_text("secret", most=MAX_SECRET)
-        owner.count_check()
+        services.count_key_check(owner.owner_id)
         new_id = services.rotate_checked_credential(key_id, secret=secret, now=now(), actor=owner.actor)
         return Response(owner.shown(owner.find(new_id))[0], status=201)
 

@@ -14,6 +14,7 @@ from apps.vault.services.keys import Rewrapped, rewrap_all
 from apps.vault.services.uses import note_refusals, touch_credentials
 from apps.vault.services.validation import (
     add_checked_credential,
+    count_key_check,
     rotate_checked_credential,
     validate_credential,
     validate_due,
@@ -24,6 +25,7 @@ __all__ = [
     "acknowledge_fee",
     "add_checked_credential",
     "add_credential",
+    "count_key_check",
     "delete_credential",
     "disable_credential",
     "enable_credential",

@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any, Unpack
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F, Q
 from django.utils.translation import gettext
 
 from apps.catalog import queries as catalog
-from apps.core.errors import BadRequest, NotFound
+from apps.core import addresses
+from apps.core.errors import BadRequest, NotFound, RateLimited
 from apps.core.outbound import AddressNotAllowed
 from apps.vault.checking import KeyCheck, check_key
 from apps.vault.envelope import VaultProblem
@@ -36,6 +38,17 @@ VALID_FOR = timedelta(days=1)
 # One run of the daily check: the sweeper does nothing else meanwhile.
 _BATCH = 50
 _AT_ONCE = 16
+
+
+def count_key_check(owner_id: str) -> None:
+    """Count a live call to a provider. Raises RateLimited: nobody is to try other people's keys by the thousand.
+
+    For the doors, before what an owner asks for: operators and the daily check try keys uncounted.
+    """
+    try:
+        addresses.count("provider_key_checks", settings.PROVIDER_KEY_CHECKS, owner_id)
+    except RateLimited as error:
+        raise RateLimited(gettext("Too many keys were tried; wait a little."), retry_after=error.retry_after) from None
 
 
 def add_checked_credential(
