@@ -16,8 +16,8 @@ from django.utils.translation import gettext, gettext_noop
 
 # Single sign-on is set up by the environment: these tables stay empty, and their pages would ask for secrets in clear.
 ELSEWHERE = {"socialaccount.SocialApp", "socialaccount.SocialToken"}
-# Tables of django-allauth that its own catalogue has no Chinese name for: ours answers for them.
-ALLAUTHS = (gettext_noop("authenticators"), gettext_noop("user sessions"))
+# Tables that django-allauth names in English only: the list of tables says them in the reader's language.
+NAMED_HERE = (gettext_noop("Authenticators"), gettext_noop("User sessions"))
 
 
 class OperatorSite(AdminSite):
@@ -35,7 +35,8 @@ class OperatorSite(AdminSite):
         for app in found.values():
             for model in app["models"]:
                 # A lazy name is translated again at each comparison of the sort, half of a page's time.
-                model["name"] = str(model["name"])
+                name = str(model["name"])
+                model["name"] = gettext(name) if name in NAMED_HERE else name
         return found
 
     def get_urls(self) -> list[Any]:

@@ -102,7 +102,7 @@ class WalletForm(forms.ModelForm):
 @admin.register(Wallet)
 class WalletAdmin(LookupAdmin):
     form = WalletForm
-    list_display = ("account_id", "kind", "owner", "posted_usd", "held_usd", "available_usd", "frozen_at")
+    list_display = ("number", "kind", "owner", "posted_usd", "held_usd", "available_usd", "frozen_at")
     list_filter = ("account__kind", ("frozen_at", admin.EmptyFieldListFilter))
     list_select_related = ("account",)
     search_fields = ("account__owner_id",)
@@ -141,6 +141,10 @@ class WalletAdmin(LookupAdmin):
         self.run(
             request, rows, lambda row: unfreeze_wallet(row.pk, now=now(), actor=actor_of(request)), gettext("unfrozen")
         )
+
+    @admin.display(description=_("account"), ordering="account_id")
+    def number(self, row: Wallet) -> int:
+        return row.account_id
 
     @admin.display(description=_("kind"), ordering="account__kind")
     def kind(self, row: Wallet) -> str:

@@ -76,7 +76,9 @@ class LedgerAccount(models.Model):
 class Wallet(models.Model):
     """The balance row of an account, in nano-USD: what is posted, what open holds keep, how far it may go below 0."""
 
-    account = models.OneToOneField(LedgerAccount, models.PROTECT, primary_key=True, related_name="wallet")
+    account = models.OneToOneField(
+        LedgerAccount, models.PROTECT, primary_key=True, related_name="wallet", verbose_name=_("account")
+    )
     posted = models.BigIntegerField(_("posted"), default=0, db_default=0)
     held = models.BigIntegerField(_("held"), default=0, db_default=0)
     overdraft = models.BigIntegerField(_("overdraft"), default=0, db_default=0)
@@ -106,7 +108,14 @@ class LedgerTransaction(models.Model):
     idempotency_key = models.TextField(_("idempotency key"))
     request_hash = models.CharField(_("content hash"), max_length=64)
     reverses = models.ForeignKey(
-        "self", models.PROTECT, null=True, blank=True, db_index=False, db_column="reverses", related_name="reversals"
+        "self",
+        models.PROTECT,
+        null=True,
+        blank=True,
+        db_index=False,
+        db_column="reverses",
+        related_name="reversals",
+        verbose_name=_("reverses"),
     )
     memo = models.JSONField(_("memo"), default=dict)
     actor = models.TextField(_("actor"))
@@ -137,11 +146,18 @@ class LedgerTransaction(models.Model):
 class LedgerEntry(models.Model):
     """One leg of a transaction, in nano-USD: a credit is positive, a debit negative."""
 
-    transaction = models.ForeignKey(LedgerTransaction, models.PROTECT, related_name="entries")
+    transaction = models.ForeignKey(
+        LedgerTransaction, models.PROTECT, related_name="entries", verbose_name=_("transaction")
+    )
     # A trigger looks the accounts of a whole batch up at once: a foreign key's check of every single entry, at
     # commit, was a fifth of the time to post, and locked the rows of the busiest accounts.
     account = models.ForeignKey(
-        LedgerAccount, models.PROTECT, db_constraint=False, db_index=False, related_name="entries"
+        LedgerAccount,
+        models.PROTECT,
+        db_constraint=False,
+        db_index=False,
+        related_name="entries",
+        verbose_name=_("account"),
     )
     amount = models.BigIntegerField(_("amount"))
 
@@ -166,7 +182,12 @@ class Hold(models.Model):
     request_id = models.TextField(_("request"))
     # Taken only under the lock of a wallet that exists and is never deleted: a foreign key would check that again.
     account = models.ForeignKey(
-        LedgerAccount, models.PROTECT, db_constraint=False, db_index=False, related_name="holds"
+        LedgerAccount,
+        models.PROTECT,
+        db_constraint=False,
+        db_index=False,
+        related_name="holds",
+        verbose_name=_("account"),
     )
     amount = models.BigIntegerField(_("amount"))
     captured = models.BigIntegerField(_("captured"), default=0, db_default=0)

@@ -12,7 +12,10 @@ from babel.messages.extract import DEFAULT_KEYWORDS, extract
 from babel.messages.pofile import read_po
 from django.apps import apps
 from django.conf import settings as project
+from django.contrib.admin import site
+from django.contrib.admin.utils import label_for_field
 from django.test import Client
+from django.urls import reverse
 from django.utils import translation
 from django.utils.translation.template import templatize
 
@@ -37,6 +40,8 @@ NAMES = {
     "+",
     "–",
 }
+SHORT = {"ID", "Stripe ID", "RPM", "TPM"}
+ROOMS = ("billing", "catalog", "core", "developers", "features", "ledger", "usage", "vault")
 KEYWORDS = {
     **DEFAULT_KEYWORDS,
     **{f"{name}_lazy": numbers for name, numbers in DEFAULT_KEYWORDS.items()},
@@ -131,9 +136,8 @@ def test_scripts_say_nothing_that_the_page_does_not_give_them() -> None:
 
 
 def test_tables_and_columns_have_chinese_names() -> None:
-    rooms = ("catalog", "core", "developers", "features", "usage", "vault")
-    own = [model for room in rooms for model in apps.get_app_config(room).get_models()]
-    assert len(own) > 40
+    own = [model for room in ROOMS for model in apps.get_app_config(room).get_models()]
+    assert len(own) > 80
     with translation.override("zh-hans"):
         names = {
             f"{model._meta.label}.{name}": str(text)
@@ -145,4 +149,20 @@ def test_tables_and_columns_have_chinese_names() -> None:
             ]
         }
     english = {name: text for name, text in names.items() if not re.search(r"[一-鿿]", text)}
-    assert {name: text for name, text in english.items() if text not in {"ID", "RPM", "TPM"}} == {}
+    assert {name: text for name, text in english.items() if text not in SHORT} == {}
+
+
+def test_admin_lists_tables_and_columns_in_chinese(admin_client: Client) -> None:
+    page = admin_client.get(reverse("admin:index"), headers={"accept-language": "zh-CN"})
+    rooms = page.context["app_list"]
+    names = {str(name) for room in rooms for name in (room["name"], *(table["name"] for table in room["models"]))}
+    with translation.override("zh-hans"):
+        columns = {
+            f"{model._meta.label}.{column}": str(label_for_field(column, model, table))
+            for model, table in site._registry.items()
+            if model._meta.app_label in ROOMS
+            for column in table.list_display
+        }
+    assert len(names) > 80 and len(columns) > 400
+    assert [name for name in names if not re.search(r"[一-鿿]", name)] == []
+    assert {name: text for name, text in columns.items() if not re.search(r"[一-鿿]", text) and text not in SHORT} == {}

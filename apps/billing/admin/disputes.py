@@ -50,10 +50,14 @@ class DisputeClawbackAdmin(ReadOnlyAdmin):
         "request_id",
         "developer_id",
         usd_column("amount_nano", _("amount (USD)")),
-        "dispute_id",
+        "of_dispute",
         "transaction_id",
         "created_at",
     )
     list_filter = ("created_at",)
     search_fields = ("=request_id", "=developer_id", "=dispute__id")
     ordering = ("-id",)
+
+    @admin.display(description=_("dispute"), ordering="dispute_id")
+    def of_dispute(self, row: DisputeClawback) -> str:
+        return row.dispute_id

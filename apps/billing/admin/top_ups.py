@@ -219,7 +219,7 @@ class AutoTopUpAdmin(ReadOnlyAdmin):
 class RefundAdmin(ReadOnlyAdmin):
     """Money of top-ups that went back, or is on its way."""
 
-    list_display = ("id", "top_up_id", "source", _AMOUNT, _TAX, "status", "reason", "created_at", "actor")
+    list_display = ("id", "of_top_up", "source", _AMOUNT, _TAX, "status", "reason", "created_at", "actor")
     list_filter = ("status", "source", "created_at")
     search_fields = ("=id", "=top_up__id", "=stripe_refund_id")
     ordering = ("-id",)
@@ -229,6 +229,10 @@ class RefundAdmin(ReadOnlyAdmin):
     def settle_now(self, request: HttpRequest, rows: QuerySet[Refund]) -> None:
         settle: Callable[[Refund], object] = lambda row: refunds.settle_refund(row.pk, now=now())  # noqa: E731
         self.run(request, rows, settle, gettext("settled"))
+
+    @admin.display(description=_("top-up"), ordering="top_up_id")
+    def of_top_up(self, row: Refund) -> str:
+        return row.top_up_id
 
 
 @admin.register(BillingCustomer)

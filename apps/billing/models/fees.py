@@ -44,7 +44,7 @@ class FeeSubscriptionStatus(models.TextChoices):
 class Fee(models.Model):
     """One version of a fee of the catalogue. Never edited: a change is the next version, and binds who agrees to it."""
 
-    id = models.CharField(max_length=40, primary_key=True)
+    id = models.CharField(_("id"), max_length=40, primary_key=True)
     key = models.SlugField(_("key"), max_length=40)
     version = models.IntegerField(_("version"))
     name = models.CharField(_("name"), max_length=100)
@@ -108,7 +108,7 @@ class AppFee(models.Model):
 class FeeSubscription(models.Model):
     """An end user's consent to a fee, with the very words, and how far it is paid. What was agreed to never changes."""
 
-    id = models.CharField(max_length=40, primary_key=True)
+    id = models.CharField(_("id"), max_length=40, primary_key=True)
     end_user_id = models.CharField(_("end user"), max_length=40)
     app_id = models.CharField(_("app"), max_length=40)
     developer_id = models.CharField(_("developer"), max_length=40)
@@ -162,7 +162,7 @@ class FeeSubscription(models.Model):
 class FeeCharge(models.Model):
     """One period of a fee, charged once. Append-only; a trigger compares it with what was acknowledged."""
 
-    id = models.CharField(max_length=40, primary_key=True)
+    id = models.CharField(_("id"), max_length=40, primary_key=True)
     subscription = models.ForeignKey(
         FeeSubscription, models.PROTECT, related_name="charges", verbose_name=_("subscription")
     )

@@ -129,7 +129,7 @@ class PayoutDetails(models.Model):
 
     id = models.CharField(_("id"), max_length=40, primary_key=True)
     developer_id = models.CharField(_("developer"), max_length=40)
-    content = EncryptedField(help_text=_("Holder, account and bank as JSON."))
+    content = EncryptedField(_("content"), help_text=_("Holder, account and bank as JSON."))
     hint = models.CharField(_("ends in"), max_length=4)
     created_by = models.CharField(_("given by"), max_length=100)
     created_at = models.DateTimeField(_("created at"))
@@ -296,7 +296,7 @@ class PayoutSkip(models.Model):
 class PayoutStop(models.Model):
     """That no payout goes out at all. While its one row is there, nothing is proposed, approved or sent to anybody."""
 
-    id = models.SmallIntegerField(primary_key=True, default=1)
+    id = models.SmallIntegerField(_("id"), primary_key=True, default=1)
     reason = models.CharField(_("reason"), max_length=500)
     stopped_at = models.DateTimeField(_("stopped at"))
     stopped_by = models.CharField(_("stopped by"), max_length=100)

@@ -87,7 +87,7 @@ class PlanPrice(models.Model):
 class Subscription(models.Model):
     """A developer's plan: paid through Stripe, or given by an operator where it names no subscription of Stripe's."""
 
-    id = models.CharField(max_length=40, primary_key=True)
+    id = models.CharField(_("id"), max_length=40, primary_key=True)
     developer_id = models.CharField(_("developer"), max_length=40)
     plan_key = models.CharField(_("plan"), max_length=40)
     status = models.CharField(_("status"), max_length=10, choices=SubscriptionStatus)

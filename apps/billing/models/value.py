@@ -15,7 +15,7 @@ class BaselineSource(models.TextChoices):
 class ValueAgreement(models.Model):
     """That a developer pays by value from a month on; one at a time."""
 
-    id = models.CharField(max_length=40, primary_key=True)
+    id = models.CharField(_("id"), max_length=40, primary_key=True)
     developer_id = models.CharField(_("developer"), max_length=40)
     share_bps = models.IntegerField(_("share of the savings in basis points"))
     base_fee_nano = models.BigIntegerField(_("base fee"))
@@ -53,7 +53,7 @@ class ValueAgreement(models.Model):
 class BaselineMonth(models.Model):
     """What a developer's calls cost in one month before it paid by value. It counts once an operator accepted it."""
 
-    id = models.CharField(max_length=40, primary_key=True)
+    id = models.CharField(_("id"), max_length=40, primary_key=True)
     developer_id = models.CharField(_("developer"), max_length=40)
     month = models.DateField(_("month"))
     cost_nano = models.BigIntegerField(_("cost"))
@@ -82,7 +82,7 @@ class BaselineMonth(models.Model):
 class ValueBill(models.Model):
     """What a month of value pricing came to, posted once. Append-only."""
 
-    id = models.CharField(max_length=40, primary_key=True)
+    id = models.CharField(_("id"), max_length=40, primary_key=True)
     agreement = models.ForeignKey(ValueAgreement, models.PROTECT, related_name="bills", verbose_name=_("agreement"))
     developer_id = models.CharField(_("developer"), max_length=40)
     month = models.DateField(_("month"))
