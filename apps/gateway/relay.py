@@ -32,7 +32,7 @@ from apps.gateway.retries import backoff
 from apps.gateway.routing import Target
 from apps.gateway.runtime import wall_clock
 from apps.gateway.streaming import StreamRelay
-from apps.gateway.upstream import UpstreamBroken, UpstreamError, UpstreamResponse
+from apps.gateway.upstream import Response, UpstreamBroken, UpstreamError, UpstreamResponse
 from apps.gateway.wire import ChatRequest
 from apps.usage.limits import Dimension
 from apps.usage.rate import LOCAL
@@ -150,7 +150,7 @@ async def _ask(call: Call, target: Target, deadline: float) -> None:
     call.live.drains = not local
     try:
         if local:
-            response: UpstreamResponse | BridgeAnswer = await _send_to_bridge(call, target, body, deadline)
+            response: Response = await _send_to_bridge(call, target, body, deadline)
         else:
             response = await _send(call, target, url, body, deadline)
     except UpstreamError as error:
@@ -231,7 +231,7 @@ async def _send_to_bridge(call: Call, target: Target, body: bytes, deadline: flo
     )
 
 
-async def _read_failure(response: UpstreamResponse | BridgeAnswer, target: Target) -> Failure:
+async def _read_failure(response: Response, target: Target) -> Failure:
     try:
         body = await response.read(MAX_ERROR_BYTES)
     except UpstreamError:
@@ -247,7 +247,7 @@ async def _settle_left(call: Call, target: Target) -> None:
     await call.settle(target, verdict, call.price(target, verdict), status=0, error_code="client_left")
 
 
-async def _relay_json(call: Call, target: Target, adapter: Adapter, response: UpstreamResponse | BridgeAnswer) -> None:
+async def _relay_json(call: Call, target: Target, adapter: Adapter, response: Response) -> None:
     try:
         body, answer = _read(call, target, adapter, await response.read(MAX_ANSWER_BYTES))
         call.live.stopped = True  # from here on nothing is cut short

@@ -7,7 +7,6 @@ import msgspec
 
 from apps.core.errors import FaucetError, ProviderFailed
 from apps.gateway.attempts import AttemptFailed, ending_of, uncancel
-from apps.gateway.bridges.answer import BridgeAnswer
 from apps.gateway.cache.streams import Collector
 from apps.gateway.call import Call, Kept, price_note
 from apps.gateway.failures import Failure, failure_of_error
@@ -19,7 +18,7 @@ from apps.gateway.prompt_logs import MOST_EVENTS
 from apps.gateway.providers.base import Adapter
 from apps.gateway.routing import Target
 from apps.gateway.stream_meter import StreamMeter
-from apps.gateway.upstream import UpstreamError, UpstreamResponse
+from apps.gateway.upstream import Response, UpstreamError
 from apps.gateway.wire import ChatRequest
 from apps.usage.rate import Tokens
 from apps.usage.services.idempotency import MAX_KEPT_BYTES
@@ -45,7 +44,7 @@ class StreamRelay:
         request: ChatRequest,
         target: Target,
         adapter: Adapter,
-        response: UpstreamResponse | BridgeAnswer,
+        response: Response,
     ) -> None:
         self.call = call
         self.target = target

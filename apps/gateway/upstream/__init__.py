@@ -1,7 +1,7 @@
 """The narrow seam to providers: an HTTP/1.1 client that does what a relay needs and no more.
 
 `errors` what can go wrong · `wire` the bytes of a request · `connection` one connection ·
-`response` the answer on it · `pool` connections kept between requests.
+`response` the answer on it, and what every answer is to a relay · `pool` connections kept between requests.
 """
 
 from apps.core.outbound import ParsedUrl, parse_url
@@ -13,10 +13,11 @@ from apps.gateway.upstream.errors import (
     UpstreamTooLarge,
 )
 from apps.gateway.upstream.pool import UpstreamPool
-from apps.gateway.upstream.response import UpstreamResponse
+from apps.gateway.upstream.response import Response, UpstreamResponse
 
 __all__ = [
     "ParsedUrl",
+    "Response",
     "UpstreamBroken",
     "UpstreamConnectError",
     "UpstreamError",

@@ -61,7 +61,7 @@ def test_slow_reader_stops_the_local_model_and_costs_no_memory(
         # Buffers of four sockets, and a window of chunks.
         assert stopped_at < 20_000_000, "more was read than is bounded"
         assert running.memory - before < 30_000_000
-        assert all(len(answer._parts) <= 32 for answer in _calls(server))
+        assert all(len(answer.parts) <= 32 for answer in _calls(server))
         got += sum(len(piece) for piece in pieces)
     assert got > size and local.requests[0].completed
     assert world.wait_for_event().outcome == "finished"
