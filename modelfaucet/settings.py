@@ -109,12 +109,20 @@ DATABASES["default"]["OPTIONS"] |= {
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 if env.REDIS_URL:
+    from redis.asyncio.retry import Retry  # here: 6 MB that nobody needs without a Redis
+    from redis.backoff import NoBackoff
+
     CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": env.REDIS_URL}}
+    # Whoever waits for a message gives up after two seconds; sent again, it would be there twice.
+    _PATIENCE = {"socket_timeout": 2, "socket_connect_timeout": 2, "retry": Retry(NoBackoff(), 0)}
     CHANNEL_LAYERS = {
         "default": {
             # Messages pass through and are never stored; what they say is encrypted all the same.
             "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-            "CONFIG": {"hosts": [env.REDIS_URL], "symmetric_encryption_keys": [f"channel layer:{env.SECRET_KEY}"]},
+            "CONFIG": {
+                "hosts": [{"address": env.REDIS_URL, **_PATIENCE}],
+                "symmetric_encryption_keys": [f"channel layer:{env.SECRET_KEY}"],
+            },
         }
     }
 else:

@@ -74,6 +74,13 @@ def bridge_still_welcome(bridge_id: str) -> BridgeIdentity:
     return _identity(Bridge.objects.filter(pk=bridge_id))
 
 
+def last_connections(connection_ids: Collection[str]) -> set[str]:
+    """Return those of these connections that are the last of their bridge."""
+    return set(
+        BridgeConnection.objects.filter(connection_id__in=connection_ids).values_list("connection_id", flat=True)
+    )
+
+
 def bridges_of(end_user_id: str, *, now: datetime) -> tuple[BridgeInfo, ...]:
     """Return an end user's bridges that are not revoked, newest first."""
     rows = Bridge.objects.filter(end_user_id=end_user_id, revoked_at=None).select_related("connection")

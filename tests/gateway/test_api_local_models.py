@@ -13,7 +13,13 @@ from apps.core.errors import Forbidden, Unauthorized
 from apps.core.hashing import keyed_hash
 from apps.core.models import ForgottenCaller
 from apps.developers.models import AuditEvent
-from apps.features.bridges import CONNECTION_PATIENCE, authenticate_bridge, bridges_of, connected_bridges
+from apps.features.bridges import (
+    CONNECTION_PATIENCE,
+    authenticate_bridge,
+    bridges_of,
+    connected_bridges,
+    last_connections,
+)
 from apps.features.models import Bridge, BridgeConnection, LocalEndpoint
 from apps.features.queries import authenticate
 from apps.features.services.apps import disable_app, enable_app, update_app
@@ -51,7 +57,7 @@ def make(api: Api, name: str = "Laptop", token: str = "") -> Any:
     return response.json()
 
 
-def connect(bridge_id: str, *, models: Any = OFFERED, channel: str = "web.1") -> tuple[str, str | None]:
+def connect(bridge_id: str, *, models: Any = OFFERED, channel: str = "web.1") -> str:
     return open_connection(
         bridge_id=bridge_id, channel=channel, version="0.1.0", models=models, max_concurrency=4, now=now()
     )
@@ -102,8 +108,7 @@ def test_bridge_token_calls_no_model_and_reads_no_wallet(api: Api) -> None:
 def test_connection_is_shown_while_it_lives(api: Api) -> None:
     bridge_id = make(api)["id"]
     user = api.world.end_user_id
-    connection_id, replaced = connect(bridge_id)
-    assert replaced is None
+    connection_id = connect(bridge_id)
     (shown,) = api.get(BRIDGES, api.world.token).json()["data"]
     assert (shown["connected"], shown["version"], shown["models"]) == (True, "0.1.0", OFFERED)
     (alive,) = connected_bridges(user, now=now())
@@ -128,9 +133,9 @@ def test_connection_is_shown_while_it_lives(api: Api) -> None:
 
 def test_bridge_that_connects_again_takes_the_place_of_its_connection(api: Api) -> None:
     bridge_id = make(api)["id"]
-    first, _none = connect(bridge_id)
-    second, replaced = connect(bridge_id, channel="web.2")
-    assert (second != first, replaced) == (True, "web.1")
+    first = connect(bridge_id)
+    second = connect(bridge_id, channel="web.2")
+    assert last_connections([first, second]) == {second}
     assert not close_connection(first, now=now())  # the late farewell of the first ends nothing
     assert [one.connection_id for one in connected_bridges(api.world.end_user_id, now=now())] == [second]
     assert BridgeConnection.objects.count() == 1
@@ -145,7 +150,7 @@ def test_callers_are_loaded_again_when_a_bridge_comes_or_goes(api: Api) -> None:
         return ids
 
     told()
-    connection_id, _none = connect(bridge_id)
+    connection_id = connect(bridge_id)
     assert told() == {api.world.end_user_id}
     see_connections([connection_id], now=now())
     assert told() == set()
@@ -334,7 +339,7 @@ def test_session_says_whether_local_models_are_there(api: Api) -> None:
     token = modes.token  # type: ignore[attr-defined]
     bridge_id = make(api, token=token)["id"]
     assert modes() == ["platform"]  # a bridge that is not connected serves nobody
-    connection_id, _none = connect(bridge_id)
+    connection_id = connect(bridge_id)
     assert modes() == ["local", "platform"]
     close_connection(connection_id, now=now())
     assert modes() == ["platform"]

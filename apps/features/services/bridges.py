@@ -96,15 +96,14 @@ def open_connection(
     models: Sequence[dict[str, Any]],
     max_concurrency: int,
     now: datetime,
-) -> tuple[str, str | None]:
-    """Note that a bridge is connected; return (the connection's id, the channel of the one that it replaces).
+) -> str:
+    """Note that a bridge is connected, in place of its last connection, and return the new one's id.
 
     Raises Unauthorized (token_revoked) where it was revoked in the meantime: no connection outlives that.
     """
     bridge = Bridge.objects.select_for_update(of=("self",)).filter(pk=bridge_id).first()
     if bridge is None or bridge.revoked_at is not None:
         raise Unauthorized("This token was revoked.", code="token_revoked")
-    last = BridgeConnection.objects.filter(pk=bridge_id).first()
     connection_id = new_id("conn")
     BridgeConnection.objects.update_or_create(
         bridge_id=bridge_id,
@@ -120,7 +119,7 @@ def open_connection(
         },
     )
     forget_caller("end_user", bridge.end_user_id)
-    return connection_id, last.channel if last is not None and last.closed_at is None else None
+    return connection_id
 
 
 @transaction.atomic

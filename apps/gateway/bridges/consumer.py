@@ -162,7 +162,7 @@ class BridgeSocket(AsyncWebsocketConsumer):
                     link.close(REPLACED)
                 return
             channel = await bridges.post.open()
-            self._connection_id, replaced = await database_sync_to_async(open_connection)(
+            self._connection_id = await database_sync_to_async(open_connection)(
                 bridge_id=link.identity.id, channel=channel, **offer
             )
         except Unauthorized:
@@ -174,7 +174,7 @@ class BridgeSocket(AsyncWebsocketConsumer):
             return
         if link.closed:
             return
-        bridges.enter(link, self._connection_id, replaced)
+        bridges.enter(link, self._connection_id)
         link.post(frame("welcome", bridge_id=link.identity.id, ping_seconds=PING_SECONDS))
 
     async def _await_hello(self) -> None:

@@ -11,7 +11,7 @@ from django.db import DatabaseError, InterfaceError
 
 from apps.core.clock import now
 from apps.core.errors import FaucetError, Unauthorized
-from apps.features.bridges import CONNECTION_PATIENCE, ConnectedBridge, bridge_still_welcome
+from apps.features.bridges import CONNECTION_PATIENCE, ConnectedBridge, bridge_still_welcome, last_connections
 from apps.features.queries import Principal
 from apps.features.services.bridges import see_connections
 from apps.gateway.bridges.answer import BridgeAnswer
@@ -142,11 +142,9 @@ class Bridges:
     async def _far_line(self, bridge: ConnectedBridge) -> FarLine:
         if not self._is_elsewhere(bridge):
             raise BridgeError(UNAVAILABLE)
-        try:
-            await self.post.open()
-        except Exception as error:
-            logger.warning("channel layer out of reach", extra={"error": type(error).__name__})
-            raise BridgeError(UNAVAILABLE) from error
+        await self.post.open()
+        if not self.post.listens:
+            raise BridgeError(UNAVAILABLE)
         return FarLine(self.post, bridge.channel, bridge.connection_id)
 
     def _left(self, answer: BridgeAnswer) -> None:
@@ -160,13 +158,13 @@ class Bridges:
 
     # Sockets.
 
-    def enter(self, link: Link, connection_id: str, replaced: str | None) -> None:
-        """Take a bridge in that said hello; `replaced` is the channel of its former connection, if that is open."""
+    def enter(self, link: Link, connection_id: str) -> None:
+        """Take a bridge in that said hello, and end its former connection; another process rechecks its own."""
         link.connection_id = connection_id
         self.links[connection_id] = link
-        self._replace(link.identity.id, connection_id)
-        if replaced is not None and replaced != self.post.channel:
-            self.post.send(replaced, "replaced", link.identity.id, connection_id)
+        for former in list(self.links.values()):
+            if former.identity.id == link.identity.id and former is not link:
+                former.close(REPLACED)
         self._wind()
 
     def leave(self, link: Link) -> None:
@@ -188,19 +186,14 @@ class Bridges:
     async def _recheck(self, links: list[Link]) -> None:
         while True:
             try:
-                unwelcome = await database_sync_to_async(_unwelcome)({link.identity.id for link in links})
+                unwelcome = await database_sync_to_async(_unwelcome)(links)
                 break
             except (DatabaseError, InterfaceError) as error:  # one that was revoked is not to stay for that
                 logger.warning("bridges not looked after", extra={"error": type(error).__name__})
                 await asyncio.sleep(1)
         for link in links:
-            if link.identity.id in unwelcome:
-                link.close(unwelcome[link.identity.id])
-
-    def _replace(self, bridge_id: str, by: str) -> None:
-        for link in list(self.links.values()):
-            if link.identity.id == bridge_id and link.connection_id != by:
-                link.close(REPLACED)
+            if link.connection_id in unwelcome:
+                link.close(unwelcome[link.connection_id])
 
     # Other processes.
 
@@ -208,8 +201,6 @@ class Bridges:
         kind = item[0]
         if kind == "open":
             self._open_guest(peer, item[1], Opening(*item[2:]))
-        elif kind == "replaced":
-            self._replace(item[1], item[2])
         elif kind in ("body", "credit", "cancel"):
             guest = self._guests.get(item[1])
             if guest is not None and guest[1].peer == peer:
@@ -313,14 +304,18 @@ class Bridges:
 _REPLIES = frozenset(("accepted", "head", "chunk", "end", "failed", "taken"))
 
 
-def _unwelcome(bridge_ids: Collection[str]) -> dict[str, int]:
-    """Return those of these bridges that are not served any more, each with the code to close with."""
+def _unwelcome(links: Sequence[Link]) -> dict[str, int]:
+    """Return those of these connections that are not served any more, each with the code to close with."""
     found = {}
-    for bridge_id in bridge_ids:
+    last = last_connections({link.connection_id for link in links})
+    for link in links:
         try:
-            bridge_still_welcome(bridge_id)
+            bridge_still_welcome(link.identity.id)
         except Unauthorized:
-            found[bridge_id] = UNKNOWN_TOKEN
+            found[link.connection_id] = UNKNOWN_TOKEN
         except FaucetError:
-            found[bridge_id] = SUSPENDED
+            found[link.connection_id] = SUSPENDED
+        else:
+            if link.connection_id not in last:
+                found[link.connection_id] = REPLACED
     return found

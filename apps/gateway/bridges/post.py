@@ -1,10 +1,12 @@
 """What web processes tell each other of calls over bridges: in order, in batches, encrypted, and never stored.
 
 It runs over Channels' layer: Redis's publish and subscribe. Whatever gathered while the last batch was being sent is
-the next one. A batch that is missing is noticed by its number, a process that is gone by its silence.
+the next one. A batch that is missing is noticed by its number, a process that is gone by its silence. A process has its
+name whether or not Redis is in reach, and listens as soon as it is.
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Sequence
@@ -12,12 +14,15 @@ from typing import Any
 
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
+from apps.gateway.bridges.protocol import ACCEPT_SECONDS
+
 logger = logging.getLogger(__name__)
 
 Item = Sequence[Any]
 # A batch holds at most so many bytes of bodies and chunks, its last item aside.
 BATCH_BYTES = 1_048_576
 BEAT_SECONDS = 0.5
+LISTEN_SECONDS = 0.5
 _ALIVE: Item = ("alive",)
 
 
@@ -45,7 +50,7 @@ class Post:
         layer = get_channel_layer()
         # In memory nobody else is there.
         self._layer: Any = None if isinstance(layer, InMemoryChannelLayer) else layer
-        self._opening = asyncio.Lock()
+        self._listening = asyncio.Event()
         self._receiving: asyncio.Task[None] | None = None
         self._outboxes: dict[str, _Outbox] = {}
         self._expected: dict[str, tuple[str, int]] = {}
@@ -54,15 +59,22 @@ class Post:
     async def open(self) -> str:
         """Return the name under which other processes reach this one; begins to listen with the first call.
 
-        Raises what the layer raises where it is out of reach.
+        While Redis is out of reach it returns late, after ACCEPT_SECONDS, and `listens` is False.
         """
-        async with self._opening:
-            if not self.channel and self._layer is None:
-                self.channel = f"process.{secrets.token_hex(16)}"
-            elif not self.channel:
-                self.channel = await self._layer.new_channel("bridges.")
+        if not self.channel:
+            self.channel = f"bridges.{secrets.token_hex(16)}"
+            if self._layer is not None:
                 self._receiving = self._loop.create_task(self._receive())
+        if self._layer is not None and not self.listens:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ACCEPT_SECONDS):
+                    await self._listening.wait()
         return self.channel
+
+    @property
+    def listens(self) -> bool:
+        """Tell whether other processes reach this one, unless Redis went out of reach since."""
+        return self._listening.is_set()
 
     @property
     def reaches_others(self) -> bool:
@@ -123,7 +135,7 @@ class Post:
                 del box.items[: len(batch)]
                 message = {"from": self.channel, "series": box.series, "number": box.number, "items": batch}
                 box.number += 1
-                await self._layer.send(peer, {"type": "bridges.post", **message})
+                await self._layer.group_send(peer, {"type": "bridges.post", **message})
         except Exception as error:
             logger.warning("another web process is out of reach", extra={"error": type(error).__name__})
             if self._outboxes.get(peer) is box:
@@ -133,14 +145,30 @@ class Post:
             box.run = None
 
     async def _receive(self) -> None:
+        inbox = await self._listen()
         while True:
             try:
-                message = await self._layer.receive(self.channel)
+                message = await self._layer.receive(inbox)
                 self._open_letter(message)
             except Exception as error:
                 # A message that cannot be read is missed by its number.
                 logger.warning("channel layer", extra={"error": type(error).__name__})
                 await asyncio.sleep(0.2)
+
+    async def _listen(self) -> str:
+        """Return the channel of what comes for this process, a group by its name, once Redis is in reach."""
+        while True:
+            try:
+                inbox: str = await self._layer.new_channel("bridges.")
+                await self._layer.group_add(self.channel, inbox)
+            except Exception as error:
+                logger.warning("channel layer out of reach", extra={"error": type(error).__name__})
+                with contextlib.suppress(Exception):  # it keeps what it could not subscribe to
+                    await asyncio.shield(self._layer.flush())  # which takes being cancelled for its own doing
+                await asyncio.sleep(LISTEN_SECONDS)
+            else:
+                self._listening.set()
+                return inbox
 
     def _open_letter(self, message: dict[str, Any]) -> None:
         peer, series, number = message["from"], message["series"], message["number"]

@@ -15,6 +15,7 @@ class Wire:
 
     def __init__(self) -> None:
         self.queues: dict[str, asyncio.Queue[dict[str, Any]]] = {}
+        self.groups: dict[str, str] = {}
         self.loses = 0
         self.fails = False
         self.sent: list[dict[str, Any]] = []
@@ -24,7 +25,12 @@ class Wire:
         self.queues[name] = asyncio.Queue()
         return name
 
-    async def send(self, channel: str, message: dict[str, Any]) -> None:
+    async def group_add(self, group: str, channel: str) -> None:
+        if self.fails:
+            raise OSError
+        self.groups[group] = channel
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
         await asyncio.sleep(0.01)
         if self.fails:
             raise OSError
@@ -32,7 +38,7 @@ class Wire:
         if self.loses:
             self.loses -= 1
         else:
-            self.queues[channel].put_nowait(message)
+            self.queues[self.groups[group]].put_nowait(message)
 
     async def receive(self, channel: str) -> dict[str, Any]:
         return await self.queues[channel].get()
