@@ -55,7 +55,7 @@ def traces_of(request_id: str) -> CallTraces:
         budgets=tuple(
             BudgetTrace(
                 budget_id=use.budget_id,
-                scope=use.budget.scope,
+                scope=use.budget.get_scope_display(),
                 scope_id=use.budget.current_id,
                 period_start=use.period.period_start,
                 limit=use.period.limit_nano,

@@ -70,6 +70,39 @@ def test_how_a_call_ended_is_told_in_the_language_of_the_reader(admin_client: Cl
     assert ">完成 · 200</span>" in admin_client.get(address, headers={"accept-language": "zh-CN"}).text
 
 
+def test_codes_are_told_in_words_beside_them(admin_client: Client, api: Api) -> None:
+    routing = {
+        "policy": "developer_key_first",
+        "rule": 0,
+        "task_class": "long_context",
+        "targets": [{"candidate": "double-0/model-a", "mode": "developer_key"}],
+        "rejected": [{"candidate": "double-1/model-b", "mode": "platform", "reason": "circuit_open"}],
+    }
+    attempt = {"provider": "double-1", "model": "x", "status": None, "ms": 31}
+    attempts = [{**attempt, "code": code} for code in ("<b>", "bridge_lost")]
+    request_id = settle_call(api.world.token, routing=routing, attempts=attempts)
+    rate_all()
+    event = UsageEvent.objects.select_related("charge").get(request_id=request_id)
+    address = reverse("admin:request", args=[request_id])
+    page = admin_client.get(address)
+    assert_clean(page)
+    for told in (
+        "the developer’s key first, then the platform’s <code>developer_key_first</code>",
+        "developer’s key <code>developer_key</code>",
+        "platform’s key <code>platform</code>",
+        "it had failed just before <code>circuit_open</code>",
+        "the bridge was lost within the answer <code>bridge_lost</code>",
+        "<td><code>&lt;b&gt;</code></td>",
+        "number 1 of the manifest",
+        "long context <code>long_context</code>",
+        f"Usage <code>usage {event.charge.transaction_id}</code>",
+    ):
+        assert told in page.text, told
+    chinese = admin_client.get(address, headers={"accept-language": "zh-CN"}).text
+    for told in ("刚刚失败过", "桥接断开", "平台的密钥", "用量 <code>usage "):
+        assert told in chinese, told
+
+
 def test_a_call_under_way_has_its_hold(admin_client: Client, api: Api) -> None:
     request_id = new_id("req")
     hold = HoldRequest(request_id, api.world.account_id, 1000, 1000, 60.0, {})

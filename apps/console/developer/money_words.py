@@ -24,8 +24,8 @@ def lot_words(kind: str) -> str:
     }.get(kind, kind)
 
 
-def entry_words(kind: str) -> str:
-    """Return why money moved."""
+def entry_words(kind: str, *, operator: bool = False) -> str:
+    """Return why money moved; `operator`: for who reads of others' money."""
     return {
         "usage": _("Usage"),
         "loss": _("Loss"),
@@ -37,7 +37,7 @@ def entry_words(kind: str) -> str:
         "reversal": _("Taken back"),
         "refund": _("Refund"),
         "dispute": _("Disputed payment"),
-        "clawback": _("Disputed payments of your users"),
+        "clawback": _("Claw-back") if operator else _("Disputed payments of your users"),
         "write_off": _("Written off"),
         "allowance_funds": _("To an app’s allowance"),
         "allowance_return": _("From an app’s allowance"),

@@ -11,8 +11,17 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
 from apps.console.access import Seat, developer_page
+from apps.console.call_words import (
+    cache_words,
+    failure_words,
+    outcome_words,
+    policy_words,
+    reason_words,
+    route_words,
+    rule_number,
+    task_words,
+)
 from apps.console.developer.periods import DateInput, at_midnight, today_of
-from apps.console.developer.usage_words import outcome_words, policy_words, reason_words, route_words
 from apps.console.paging import place_of, place_text
 from apps.core.clock import now
 from apps.features.entitlements import kept_since
@@ -119,7 +128,10 @@ def receipt(request: HttpRequest, seat: Seat, request_id: str) -> HttpResponse:
         "ending": outcome_words(call.outcome),
         "route": route_words(call.route_mode),
         "policy": policy_words(call.policy),
-        "rule": _rule(found),
+        "rule": rule_number(found.routing),
+        "task": task_words(call.task_class),
+        "cache": cache_words(call.cache),
+        "attempts": [(attempt, failure_words(attempt.get("code", ""))) for attempt in call.attempts],
         "targets": [
             (each.get("candidate", ""), route_words(each.get("mode", ""))) for each in found.routing.get("targets", ())
         ],
@@ -142,12 +154,6 @@ def _own_receipt(seat: Seat, request_id: str, *, now: datetime) -> Receipt | Non
         return None
     kept = kept_since(seat.developer_id, now=now)
     return None if kept is not None and found.call.effective_at < kept else found
-
-
-def _rule(found: Receipt) -> int | None:
-    """Return which of the manifest's rules held, from 1 on."""
-    rule = found.routing.get("rule")
-    return rule + 1 if isinstance(rule, int) else None
 
 
 def _tokens(found: Receipt, tier: Any, markup: int | None) -> list[tuple[Any, int, int | None, int | None]]:

@@ -12,9 +12,9 @@ from django.views.decorators.http import require_GET
 
 from apps.billing.queries.exports import DEVELOPER_KINDS, developer_export
 from apps.console.access import Seat, developer_page, refused
+from apps.console.call_words import route_words
 from apps.console.developer.live import live_tiles
 from apps.console.developer.periods import asked_period
-from apps.console.developer.usage_words import route_words
 from apps.core.clock import now
 from apps.core.csv_stream import csv_response
 from apps.features.entitlements import kept_since

@@ -8,8 +8,10 @@ from typing import Any
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from apps.console.call_words import rule_number
 from apps.console.operator.links import Reader
 from apps.console.operator.registry import SWITCHES
+from apps.console.templatetags import words
 from apps.core.finding import Found
 from apps.core.money import NANO_PER_CENT, usd
 from apps.developers.queries import developer
@@ -76,14 +78,15 @@ def call_story(request_id: str, reader: Reader) -> dict[str, Any] | None:
                 receipt.credential_id or "–",
                 _found(reader, "vault.providercredential", receipt.credential_id),
             ),
-            Link(_("Whose key"), call.route_mode),
+            Link(_("Whose key"), words.route(call.route_mode)),
             Link(_("First byte"), "–" if call.first_byte_ms is None else f"{call.first_byte_ms:,} ms"),
             Link(_("Duration"), f"{call.duration_ms:,} ms"),
-            *([Link(_("Answered from the cache"), call.cache)] if call.cache else []),
+            *([Link(_("Answered from the cache"), words.cache(call.cache))] if call.cache else []),
             *([Link(_("Values redacted"), call.redactions)] if call.redactions else []),
             *([Link(_("Output was limited to"), call.output_cap)] if call.output_cap else []),
             *([Link(_("Manifest"), receipt.manifest_id, _finds(receipt.manifest_id))] if receipt.manifest_id else []),
         ],
+        "rule": rule_number(receipt.routing),
         "tokens": [
             (_("Input"), call.tokens.input),
             (_("Read from the cache"), call.tokens.cache_read),
