@@ -16,6 +16,7 @@ from apps.usage.models import UsageEvent
 from tests.clients.environment import client_environment, client_python
 from tests.live import ACTOR, Server, World, differences, notice, rate_all, wait_until
 from tests.packages.bridge import InstalledBridge
+from tests.packages.javascript import run
 from tests.provider_double import ProviderDouble
 
 pytestmark = pytest.mark.timeout(400)
@@ -79,6 +80,32 @@ def test_a_found_model_answers_and_its_use_reaches_the_ledger(
     rate_all()
     assert differences() == [] and double.requests == []
     assert PROMPT not in str(list(UsageEvent.objects.values()))
+
+
+def test_the_sdk_for_javascript_reads_its_state_and_asks_its_model(bridge: InstalledBridge, world: World) -> None:
+    given = run(
+        """
+        const { bridgeUrl, bridgeToken } = given;
+        const faucet = faucetOf({ mode: "local", bridgeUrl, bridgeToken });
+        give({ status: await faucet.local.status(), diagnostics: await faucet.local.diagnostics() });
+        give(await faucet.generate(given.prompt));
+        process.exit();
+        """,
+        baseUrl=world.base_url,
+        publicAppId="app_pub_none",
+        token=world.token,
+        bridgeUrl=bridge.url,
+        bridgeToken=bridge.headers()["authorization"].removeprefix("Bearer "),
+        prompt=PROMPT,
+    )
+    status = given[0]["status"]
+    (endpoint,) = status["endpoints"]
+    assert set(endpoint["health"]) == {"state", "latency_ms", "checked_at", "error"}
+    assert (endpoint["health"]["state"], endpoint["health"]["error"]) == ("up", None)
+    assert [model["id"] for model in status["models"]] == [MODEL]
+    assert (status["ok"], status["gateway"], status["reports"]) == (True, world.base_url, True)
+    assert [each for each in given[0]["diagnostics"] if not each["ok"]] == []
+    assert (given[1]["text"].strip(), given[1]["route_mode"]) == (SENTENCE, "local")
 
 
 def test_the_gateway_reaches_it_through_the_relay(

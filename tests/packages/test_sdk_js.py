@@ -367,7 +367,7 @@ def test_local_usage_is_taken_once_and_charged_the_accepted_fee(world: World) ->
         const bridge = createServer((request, response) => {
           response.setHeader("content-type", "application/json");
           const models = [{ id: "tiny" }];
-          const ollama = { name: "o", kind: "ollama", local: true, enabled: true, health: { state: "ok" }, models };
+          const ollama = { name: "o", kind: "ollama", local: true, enabled: true, health: { state: "up" }, models };
           const status = { name: "modelfaucet-bridge", version: "0", ok: true, reports: false, endpoints: [ollama] };
           const choices = [{ message: { role: "assistant", content: "local" }, finish_reason: "stop" }];
           const answer = { model: "tiny", choices, usage: { prompt_tokens: 7, completion_tokens: 3 } };

@@ -211,7 +211,13 @@ export interface BridgeEndpoint {
   /** Whether it is on the user's own machine or network; a prompt is sent nowhere else. */
   local: boolean;
   enabled: boolean;
-  health: { state: string; latency_ms?: number | null; error?: string | null };
+  /** What the bridge saw when it last looked; `checked_at` is seconds since 1970. */
+  health: {
+    state: "up" | "down" | "unknown" | "disabled";
+    latency_ms: number | null;
+    checked_at: number | null;
+    error: string | null;
+  };
   models: LocalModel[];
   [member: string]: unknown;
 }

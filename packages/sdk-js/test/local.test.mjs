@@ -15,9 +15,9 @@ const said = { messages: [{ role: "user", content: "my secret" }], model: "tiny"
 const caught = (promise) => promise.then(() => assert.fail("it did not fail"), (error) => error);
 
 const ENDPOINTS = [
-  { name: "cloud", kind: "openai_compatible", local: false, enabled: true, health: { state: "ok" }, models: [{ id: "far", capabilities: ["chat"] }] },
+  { name: "cloud", kind: "openai_compatible", local: false, enabled: true, health: { state: "up" }, models: [{ id: "far", capabilities: ["chat"] }] },
   { name: "off", kind: "vllm", local: true, enabled: true, health: { state: "down" }, models: [{ id: "dead" }] },
-  { name: "ollama", kind: "ollama", local: true, enabled: true, health: { state: "ok" }, models: [{ id: "embed", capabilities: ["embeddings"] }, { id: "tiny", capabilities: ["chat"] }] },
+  { name: "ollama", kind: "ollama", local: true, enabled: true, health: { state: "up" }, models: [{ id: "embed", capabilities: ["embeddings"] }, { id: "tiny", capabilities: ["chat"] }] },
 ];
 
 /** Starts a bridge; `more` is what it says of itself. */
