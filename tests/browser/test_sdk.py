@@ -55,7 +55,7 @@ class _BridgeHandler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         models = [{"id": "tiny", "capabilities": ["chat"]}]
-        endpoint = {"name": "o", "kind": "ollama", "local": True, "enabled": True, "health": {"state": "ok"}}
+        endpoint = {"name": "o", "kind": "ollama", "local": True, "enabled": True, "health": {"state": "up"}}
         status: dict[str, Any] = {"name": "modelfaucet-bridge", "version": "0.1.0", "ok": True, "reports": False}
         if self.path == "/pair/pair_1":
             self._answer(200, {"state": "allowed", "token": TOKEN})
