@@ -20,6 +20,7 @@ from apps.ledger.statements import HoldRequest, HoldResult
 from apps.usage.budgets.refs import Budgets, BudgetWish, wishes
 from apps.usage.rate import affordable_output, worst_bill, worst_case
 from apps.usage.services.admit import REFUSED, AdmitResult, BudgetedHold, budget_exceeded
+from apps.usage.services.settle import HoldMemo
 
 if TYPE_CHECKING:  # a call knows its admission
     from apps.gateway.call import Call
@@ -105,7 +106,7 @@ async def admit(
     *,
     request_id: str,
     may_shorten: bool,
-    memo: Callable[[Decision], dict[str, object]],
+    memo: Callable[[Decision, int, int], HoldMemo],
 ) -> Admission:
     """Hold the worst case of a call, reserve it of the budgets that the call comes under, and return what that covers.
 
@@ -123,7 +124,8 @@ async def admit(
             exact = _may_not_fit(request, decision, quote)
             if exact:
                 continue
-        result = await _take(runtime, caller, request_id, quote, memo(decision), request.choices, decision, budgets)
+        note = memo(decision, quote.prompt_tokens, quote.output_cap * request.choices)
+        result = await _take(runtime, caller, request_id, quote, note, request.choices, decision, budgets)
         if result.taken:
             break
         if not exact and result.outcome in ("insufficient", REFUSED):
@@ -162,7 +164,7 @@ def _without(decision: Decision, result: AdmitResult) -> Decision:
 async def hold_exactly(call: "Call", amount: int) -> None:
     """Hold a price that is known: that of an answer from the cache. Raises as `admit` does."""
     quote = Quote(amount, amount, 0, 0, None)
-    memo = call.memo(call.decision)
+    memo = call.memo(call.decision, 0, 0)
     result = await _take(call.runtime, call.caller, call.request_id, quote, memo, 1, None, call.budgets)
     if not result.taken:
         raise _refusal(quote, result)
@@ -173,12 +175,11 @@ async def _take(
     caller: Caller,
     request_id: str,
     quote: Quote,
-    memo: dict[str, object],
+    memo: HoldMemo,
     choices: int,
     decision: Decision | None,
     budgets: Budgets,
 ) -> HoldResult:
-    memo = {**memo, "prompt_tokens": quote.prompt_tokens, "output_tokens": quote.output_cap * choices}
     concerned = [each for each in (budgets, caller.budgets) if each]
     wanted = _wishes(caller, quote, choices, decision, concerned) if concerned else ()
     lease = settings.HOLD_LEASE

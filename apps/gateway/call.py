@@ -23,7 +23,7 @@ from apps.usage.limits.rules import Dimension, LimitRules
 from apps.usage.models import Outcome
 from apps.usage.rate import LOCAL, Charge, Overheads, Tokens, rate
 from apps.usage.services.idempotency import MAX_KEPT_BYTES, IdempotencyKey, seal
-from apps.usage.services.settle import ABANDONED, Replayable, Settlement, UsageRecord
+from apps.usage.services.settle import ABANDONED, HoldMemo, Replayable, Settlement, UsageRecord
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -86,8 +86,11 @@ class Call(msgspec.Struct):
     def _redaction_for(self, target: Target) -> Redaction | None:
         return None if target.mode == LOCAL else self.redaction
 
-    def memo(self, decision: Decision) -> dict[str, object]:
-        """Return what the sweeper needs to write the event of this call if the process dies."""
+    def memo(self, decision: Decision, prompt_tokens: int, output_tokens: int) -> HoldMemo:
+        """Return what the sweeper needs to write the event of this call if the process dies.
+
+        `settle` names the same facts again, of the target that served: sharing them costs a microsecond a call.
+        """
         principal = self.caller.principal
         target = decision.targets[0]
         price = target.offer.price
@@ -109,6 +112,8 @@ class Call(msgspec.Struct):
             "infra_nano": settings.INFRA_COST_NANO_USD,
             "payment_bps": settings.PAYMENT_COST_BPS,
             "started_at": self.started_at,
+            "prompt_tokens": prompt_tokens,
+            "output_tokens": output_tokens,
         }
 
     def answer_headers(self, target: Target) -> Headers:

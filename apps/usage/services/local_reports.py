@@ -13,7 +13,7 @@ beginning, and counts in days, months and the ledger from when it was accepted, 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -31,7 +31,7 @@ from apps.usage.local_report import Report, out_of_time
 from apps.usage.models import LOCAL_REPORT, LocalReport, UsageEvent
 from apps.usage.rate import LOCAL, Charge, Overheads, rate
 from apps.usage.services.admit import ADMIT, AdmitResult, BudgetedHold, admit_parameters, admit_results, budget_exceeded
-from apps.usage.services.settle import METER, SETTLE, Settlement, UsageRecord, settle_parameters
+from apps.usage.services.settle import KNOWN, METER, SETTLE, HoldMemo, Settlement, UsageRecord, settle_parameters
 from apps.vault.models import FeeMode
 from apps.vault.queries import consents_of
 
@@ -268,12 +268,6 @@ def _record(one: _Fresh, account: int, now: datetime) -> UsageRecord:
     )
 
 
-def _memo(record: UsageRecord) -> dict[str, Any]:
-    """Return what a hold tells whoever finds it alone, as the gateway's do."""
-    told = (
-        *("app_id", "developer_id", "end_user_id", "feature_key", "principal_id", "endpoint", "stream", "route_mode"),
-        *("provider", "credential_id", "requested_model", "served_model", "price_version_id", "terms_id"),
-        *("infra_nano", "payment_bps", "started_at"),
-    )
-    memo = {name: getattr(record, name) for name in told}
-    return {**memo, "prompt_tokens": record.input_tokens, "output_tokens": record.output_tokens}
+def _memo(record: UsageRecord) -> HoldMemo:
+    known = {name: getattr(record, name) for name in KNOWN}
+    return cast(HoldMemo, {**known, "prompt_tokens": record.input_tokens, "output_tokens": record.output_tokens})

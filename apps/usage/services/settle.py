@@ -5,7 +5,7 @@ returns; METER comes after, and what is lost of it is done by rating (docs/decis
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 
@@ -68,6 +68,38 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     redactions: int = 0
     prompt_hash: str | None = None
     manifest_id: str | None = None
+
+
+class Known(TypedDict):
+    """What of a usage event is known before the call, under the names that `UsageRecord` has for it."""
+
+    app_id: str
+    developer_id: str
+    end_user_id: str | None
+    feature_key: str
+    principal_id: str
+    endpoint: str
+    stream: bool
+    route_mode: str
+    provider: str
+    credential_id: str
+    requested_model: str
+    served_model: str
+    price_version_id: str | None
+    terms_id: int
+    infra_nano: int
+    payment_bps: int
+    started_at: float  # POSIX time
+
+
+class HoldMemo(Known):
+    """What a hold tells whoever finds it alone: what is known, and the most tokens that the call may use."""
+
+    prompt_tokens: int
+    output_tokens: int
+
+
+KNOWN = tuple(Known.__annotations__)
 
 
 class Replayable(msgspec.Struct, frozen=True, kw_only=True):

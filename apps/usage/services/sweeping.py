@@ -18,7 +18,7 @@ from apps.ledger.services.holds import ExpiredHold, expire_hold, expired_holds
 from apps.usage.models import Outcome, UsageEvent
 from apps.usage.rate import Overheads, Tokens, rate
 from apps.usage.services.rating import known_prices, known_terms
-from apps.usage.services.settle import CLOSE_USES, METER, SETTLE, Settlement, UsageRecord, settle_parameters
+from apps.usage.services.settle import CLOSE_USES, KNOWN, METER, SETTLE, Settlement, UsageRecord, settle_parameters
 
 logger = logging.getLogger(__name__)
 
@@ -95,20 +95,9 @@ def _abandoned(request_id: str, account_id: int, memo: dict[str, Any], now: date
         charged=False,
     )
     return UsageRecord(
+        **{name: memo[name] for name in KNOWN},
         request_id=request_id,
-        app_id=memo["app_id"],
-        developer_id=memo["developer_id"],
-        end_user_id=memo["end_user_id"],
-        feature_key=memo["feature_key"],
-        principal_id=memo["principal_id"],
         account_id=account_id,
-        endpoint=memo["endpoint"],
-        stream=memo["stream"],
-        route_mode=memo["route_mode"],
-        provider=memo["provider"],
-        credential_id=memo["credential_id"],
-        requested_model=memo["requested_model"],
-        served_model=memo["served_model"],
         outcome=Outcome.ABANDONED.value,
         charged=False,
         finish_reason=None,
@@ -121,15 +110,10 @@ def _abandoned(request_id: str, account_id: int, memo: dict[str, Any], now: date
         reasoning_tokens=0,
         estimated=True,
         output_cap=None,
-        price_version_id=memo["price_version_id"],
-        terms_id=memo["terms_id"],
-        infra_nano=memo["infra_nano"],
-        payment_bps=memo["payment_bps"],
         price_nano=charge.price,
         cost_nano=charge.cost,
         provider_bill_nano=charge.provider_bill,
         attempts=[],
-        started_at=memo["started_at"],
         first_byte_ms=None,
         duration_ms=max(int((now.timestamp() - memo["started_at"]) * 1000), 0),
         effective_at=now.timestamp(),
