@@ -29,7 +29,7 @@ from tests.browser.conftest import PHONE, Browser
 from tests.browser.walk import SERVED_BY_ASGI
 from tests.gateway.api_factories import make_developer_token
 from tests.live import ACTOR, MODEL, Server, World, differences, notice, rate_all, wait_until
-from tests.packages.bridge import InstalledBridge
+from tests.packages.bridge import InstalledBridge, bridge_before
 from tests.provider_double import Behaviour, ProviderDouble
 from tests.test_house import ROOT
 
@@ -80,13 +80,8 @@ def local_server() -> Iterator[ProviderDouble]:
 @pytest.fixture
 def bridge(tmp_path: Path, local_server: ProviderDouble) -> Iterator[InstalledBridge]:
     """Give a running bridge before that server."""
-    bridge = InstalledBridge(tmp_path / "bridge")
-    bridge.run("init")
-    at = ("--kind", "llama_cpp", "--base-url", local_server.base_url)
-    bridge.run("channels", "add", "home", *at, "--model", LOCAL_MODEL)
-    bridge.start()
-    yield bridge
-    bridge.stop()
+    with bridge_before(local_server.base_url, LOCAL_MODEL, tmp_path / "bridge") as running:
+        yield running
 
 
 @pytest.fixture

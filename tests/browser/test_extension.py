@@ -32,7 +32,7 @@ from tests.browser.conftest import SCREENSHOTS
 from tests.browser.walk import SERVED_BY_ASGI
 from tests.gateway.api_factories import make_developer_token
 from tests.live import ACTOR, MODEL, Server, World, differences, notice, rate_all, wait_until
-from tests.packages.bridge import InstalledBridge
+from tests.packages.bridge import bridge_before
 from tests.provider_double import Behaviour, ProviderDouble
 from tests.test_house import ROOT
 
@@ -249,34 +249,29 @@ def test_options_are_kept_and_chinese_is_spoken_everywhere(
 def test_selection_for_this_computer_never_reaches_the_gateway(
     extension: Extension, world: World, double: ProviderDouble, tmp_path: Path
 ) -> None:
-    bridge = InstalledBridge(tmp_path / "bridge")
-    bridge.run("init")
-    with ProviderDouble() as at_home:
+    with (
+        ProviderDouble() as at_home,
+        bridge_before(at_home.base_url, LOCAL_MODEL, tmp_path / "bridge") as bridge,
+    ):
         at_home.default = Behaviour(text="Said at home.")
-        at = ("--kind", "llama_cpp", "--base-url", at_home.base_url)
-        bridge.run("channels", "add", "home", *at, "--model", LOCAL_MODEL)
-        bridge.start()
-        try:
-            page = extension.page("popup.html")
-            page.evaluate("url => chrome.storage.local.set({settings: {bridgeUrl: url}})", bridge.url)
-            page.reload()
-            page.get_by_label("This computer").check()
-            expect(page.locator("#local")).to_contain_text(re.compile(r"allow \d+"))
-            bridge.run("allow", re.sub(r"\D", "", page.locator("#local").inner_text()))
-            expect(page.locator("#local")).to_contain_text("Connected")
-            told: list[str] = []
-            page.on("request", lambda sent: told.append(f"{sent.url} {sent.post_data or ''}"))
-            page.locator("#text").fill(TEXT)
-            page.get_by_role("button", name="Explain").click()
-            expect(page.locator("#answer")).to_have_text("Said at home.")
-            expect(page.locator("#served")).to_contain_text(f"This computer ({LOCAL_MODEL})")
-            look(page, "extension-local")
-            assert TEXT in str(at_home.requests[-1].body) and double.requests == []
-            at_gateway = [each for each in told if world.base_url in each]
-            assert at_gateway and not any(TEXT in each for each in at_gateway)
-            wait_until(lambda: UsageEvent.objects.filter(app_id=world.app_id, route_mode="local").exists(), 20)
-        finally:
-            bridge.stop()
+        page = extension.page("popup.html")
+        page.evaluate("url => chrome.storage.local.set({settings: {bridgeUrl: url}})", bridge.url)
+        page.reload()
+        page.get_by_label("This computer").check()
+        expect(page.locator("#local")).to_contain_text(re.compile(r"allow \d+"))
+        bridge.run("allow", re.sub(r"\D", "", page.locator("#local").inner_text()))
+        expect(page.locator("#local")).to_contain_text("Connected")
+        told: list[str] = []
+        page.on("request", lambda sent: told.append(f"{sent.url} {sent.post_data or ''}"))
+        page.locator("#text").fill(TEXT)
+        page.get_by_role("button", name="Explain").click()
+        expect(page.locator("#answer")).to_have_text("Said at home.")
+        expect(page.locator("#served")).to_contain_text(f"This computer ({LOCAL_MODEL})")
+        look(page, "extension-local")
+        assert TEXT in str(at_home.requests[-1].body) and double.requests == []
+        at_gateway = [each for each in told if world.base_url in each]
+        assert at_gateway and not any(TEXT in each for each in at_gateway)
+        wait_until(lambda: UsageEvent.objects.filter(app_id=world.app_id, route_mode="local").exists(), 20)
 
 
 def test_extension_asks_for_no_more_than_it_needs() -> None:

@@ -13,7 +13,7 @@ from tests.browser.host import Host
 from tests.browser.test_components import ask, host, settled
 from tests.browser.walk import SERVED_BY_ASGI
 from tests.live import Server, World
-from tests.packages.bridge import InstalledBridge
+from tests.packages.bridge import InstalledBridge, bridge_before
 from tests.provider_double import ProviderDouble
 
 __all__ = ["fakestripe", "host"]
@@ -30,14 +30,8 @@ def at_home() -> Iterator[ProviderDouble]:
 
 @pytest.fixture
 def bridge(tmp_path: Path, at_home: ProviderDouble) -> Iterator[InstalledBridge]:
-    bridge = InstalledBridge(tmp_path / "bridge")
-    bridge.run("init")
-    settings = bridge.home / "bridge.toml"
-    settings.write_text(settings.read_text().replace("enabled = true", "enabled = false", 1))  # looks for nothing
-    bridge.run("channels", "add", "home", "--base-url", at_home.base_url, "--model", MODEL)
-    bridge.start()
-    yield bridge
-    bridge.stop()
+    with bridge_before(at_home.base_url, MODEL, tmp_path / "bridge") as running:
+        yield running
 
 
 def test_local_model_is_found_paired_and_asked(

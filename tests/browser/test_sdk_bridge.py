@@ -1,10 +1,7 @@
 """The SDK in a page, a real bridge on the user's machine with a real model behind it, and the real gateway."""
 
 import json
-import os
-import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +11,6 @@ from apps.core import addresses
 from apps.core.clock import now
 from apps.features.queries import app_by_id
 from apps.features.services.apps import update_app
-from apps.features.services.bridges import create_bridge
 from apps.usage.models import UsageEvent
 from apps.vault.services.app_secrets import issue_app_secret
 from tests.browser.conftest import Browser
@@ -23,59 +19,15 @@ from tests.browser.test_sdk import opened
 from tests.browser.walk import SERVED_BY_ASGI
 from tests.clients.environment import client_environment, client_python
 from tests.live import ACTOR, Server, World, differences, notice, rate_all, wait_until
+from tests.packages.bridge import InstalledBridge, bridge_at
 from tests.provider_double import ProviderDouble
 from tests.test_house import ROOT
 
 pytestmark = [SERVED_BY_ASGI, pytest.mark.timeout(400)]
-PACKAGE = ROOT / "packages" / "local-bridge"
 TINY = ROOT / "tests" / "clients" / "tiny_model.py"
 MODEL = "tiny-chain"
 SENTENCE = "Hello from a tiny local model . It runs real inference with known weights and then it stops"
 PROMPT = "heliotrope-7731"
-
-
-class Bridge:
-    """The bridge's command over a directory, in the package's own environment."""
-
-    def __init__(self, home: Path) -> None:
-        made = subprocess.run(
-            [str(PACKAGE / "environment.sh")],
-            env={**os.environ, "PYTHON": sys.executable},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=True,
-        )
-        self.home, self.url = home, ""
-        self.command = [made.stdout.strip(), "-m", "modelfaucet_bridge"]
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if "MODELFAUCET" not in name},
-            "MODELFAUCET_BRIDGE_HOME": str(home),
-            "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
-            "PYTHONPATH": str(PACKAGE / "src"),
-        }
-
-    def run(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [*self.command, *arguments], env=self.environment, capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def start(self) -> "subprocess.Popen[bytes]":
-        """Start it on a free port, which its settings then name, so that its commands find it."""
-        log = self.home / "log"
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                [*self.command, "start", "--port", "0"], env=self.environment, stdout=out, stderr=out
-            )
-        wait_until(lambda: b"Serving" in log.read_bytes() or process.poll() is not None, 60)
-        found = re.search(r"Serving\s+(\S+?)(?:/v1)?\s", log.read_text())
-        assert found is not None, log.read_text()
-        self.url = found[1]
-        settings = self.home / "bridge.toml"
-        settings.write_text(re.sub(r"(?m)^port = \d+", f"port = {self.url.rpartition(':')[2]}", settings.read_text()))
-        return process
 
 
 @pytest.fixture
@@ -90,23 +42,13 @@ def model(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def bridge(tmp_path: Path, model: str, world: World) -> Iterator[Bridge]:
-    """Give a running bridge that has found the model and is connected to the gateway as the world's end user."""
-    bridge = Bridge(tmp_path / "bridge")
-    bridge.run("init")
-    off = "".join(f"{kind} = false\n" for kind in ("ollama", "lm_studio", "vllm"))
-    with (bridge.home / "bridge.toml").open("a") as settings:
-        settings.write(f'\n[discovery.endpoints]\nllama_cpp = "{model}"\n{off}')
-    made = create_bridge(end_user_id=world.end_user_id, name="Laptop", now=now(), actor=ACTOR)
-    bridge.run("connect", "--gateway", world.base_url, "--token", made.token)
-    process = bridge.start()
-    yield bridge
-    process.terminate()
-    process.wait(20)
+def bridge(tmp_path: Path, model: str, world: World) -> Iterator[InstalledBridge]:
+    with bridge_at(world, model, tmp_path / "bridge") as running:
+        yield running
 
 
 @pytest.fixture
-def host(site: Browser, server: Server, world: World, bridge: Bridge) -> Iterator[Host]:
+def host(site: Browser, server: Server, world: World, bridge: InstalledBridge) -> Iterator[Host]:
     addresses.forget()
     app = app_by_id(world.app_id)
     assert app is not None
@@ -119,7 +61,7 @@ def host(site: Browser, server: Server, world: World, bridge: Bridge) -> Iterato
 
 
 def test_page_pairs_with_a_real_bridge_and_its_prompts_go_nowhere_else(
-    site: Browser, host: Host, world: World, bridge: Bridge, double: ProviderDouble
+    site: Browser, host: Host, world: World, bridge: InstalledBridge, double: ProviderDouble
 ) -> None:
     page = opened(host, site.page())
     found = page.evaluate("faucet.local.discover()")

@@ -10,14 +10,18 @@ import subprocess
 import sys
 import tomllib
 import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from apps.core.clock import now
+from apps.features.services.bridges import create_bridge
 from tests.clients.environment import client_python
-from tests.live import wait_until
+from tests.live import ACTOR, World, wait_until
 from tests.test_house import ROOT
 
 PACKAGE = ROOT / "packages" / "local-bridge"
@@ -93,6 +97,14 @@ class InstalledBridge:
             self._process.terminate()
             self._process.wait(20)
 
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        self.start()
+        try:
+            yield
+        finally:
+            self.stop()
+
     def headers(self, **more: str) -> dict[str, str]:
         token = json.loads((self.home / "secrets.json").read_text())["local-token"]
         return {"authorization": f"Bearer {token}", **{name.replace("_", "-"): value for name, value in more.items()}}
@@ -112,3 +124,29 @@ class InstalledBridge:
             return httpx.get(f"{self.url}/status", trust_env=False).is_success
         except httpx.HTTPError:
             return False
+
+
+@contextmanager
+def bridge_before(base_url: str, model: str, home: Path) -> Iterator[InstalledBridge]:
+    """Run a bridge that serves one model of one server, and looks for no others."""
+    bridge = InstalledBridge(home)
+    bridge.run("init")
+    settings = home / "bridge.toml"
+    settings.write_text(settings.read_text().replace("enabled = true", "enabled = false", 1))
+    bridge.run("channels", "add", "home", "--kind", "llama_cpp", "--base-url", base_url, "--model", model)
+    with bridge.running():
+        yield bridge
+
+
+@contextmanager
+def bridge_at(world: World, llama: str, home: Path) -> Iterator[InstalledBridge]:
+    """Run a bridge that has found llama.cpp and is connected to the gateway as the world's end user."""
+    bridge = InstalledBridge(home)
+    bridge.run("init")
+    off = "".join(f"{kind} = false\n" for kind in ("ollama", "lm_studio", "vllm"))
+    with (home / "bridge.toml").open("a") as settings:
+        settings.write(f'\n[discovery.endpoints]\nllama_cpp = "{llama}"\n{off}')
+    made = create_bridge(end_user_id=world.end_user_id, name="Laptop", now=now(), actor=ACTOR)
+    bridge.run("connect", "--gateway", world.base_url, "--token", made.token)
+    with bridge.running():
+        yield bridge

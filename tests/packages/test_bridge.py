@@ -11,11 +11,10 @@ import pytest
 
 from apps.core.clock import now
 from apps.features.bridges import connected_bridges
-from apps.features.services.bridges import create_bridge
 from apps.usage.models import UsageEvent
 from tests.clients.environment import client_environment, client_python
-from tests.live import ACTOR, Server, World, differences, notice, rate_all, wait_until
-from tests.packages.bridge import InstalledBridge
+from tests.live import Server, World, differences, notice, rate_all, wait_until
+from tests.packages.bridge import InstalledBridge, bridge_at
 from tests.packages.javascript import run
 from tests.provider_double import ProviderDouble
 
@@ -41,17 +40,8 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def bridge(tmp_path: Path, llama: str, world: World) -> Iterator[InstalledBridge]:
-    """Give a running bridge that has found llama.cpp and is connected to the gateway as the world's end user."""
-    bridge = InstalledBridge(tmp_path / "bridge")
-    bridge.run("init")
-    off = "".join(f"{kind} = false\n" for kind in ("ollama", "lm_studio", "vllm"))
-    with (bridge.home / "bridge.toml").open("a") as settings:
-        settings.write(f'\n[discovery.endpoints]\nllama_cpp = "{llama}"\n{off}')
-    made = create_bridge(end_user_id=world.end_user_id, name="Laptop", now=now(), actor=ACTOR)
-    bridge.run("connect", "--gateway", world.base_url, "--token", made.token)
-    bridge.start()
-    yield bridge
-    bridge.stop()
+    with bridge_at(world, llama, tmp_path / "bridge") as running:
+        yield running
 
 
 def said(**more: Any) -> dict[str, Any]:
