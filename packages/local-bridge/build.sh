@@ -5,7 +5,7 @@ python=$(./environment.sh)
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 MYPYPATH=src "$python" -m mypy
-PYTHONPATH=src:tests "$python" -m pytest -q -n 2 -p no:cacheprovider --reruns "${RERUNS:-0}" tests
+PYTHONPATH=src:tests "$python" -m pytest -q -n 2 -p no:cacheprovider --reruns "${RERUNS:-0}" --rerun-show-tracebacks tests
 "$python" -m build --no-isolation -o "$DIST"
 # What was built works where nothing else is.
 empty=$(mktemp -d)

@@ -5,5 +5,5 @@ set -euo pipefail
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
 "$PYTHON" -m mypy
-PYTHONPATH=src "$PYTHON" -m pytest -q -c pyproject.toml --rootdir . -p no:cacheprovider --reruns "${RERUNS:-0}" -p no:django tests
+PYTHONPATH=src "$PYTHON" -m pytest -q -c pyproject.toml --rootdir . -p no:cacheprovider --reruns "${RERUNS:-0}" --rerun-show-tracebacks -p no:django tests
 "$PYTHON" -m build --no-isolation -o "$DIST"
