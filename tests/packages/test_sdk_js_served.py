@@ -36,7 +36,7 @@ def test_bundle_is_served_to_pages_of_every_origin(server: Server, name: str) ->
     assert response.content == (ROOT / "static" / "sdk" / VERSION / name).read_bytes()
 
 
-def test_bundle_is_served_alike_where_static_files_are_collected(settings: Any, tmp_path: Path) -> None:
+def test_bundle_is_served_alike_where_static_files_are_collected(db: None, settings: Any, tmp_path: Path) -> None:
     settings.DEBUG, settings.WHITENOISE_USE_FINDERS, settings.STATIC_ROOT = False, False, str(tmp_path)
     call_command("collectstatic", interactive=False, verbosity=0)
     middleware = WhiteNoiseMiddleware(lambda request: HttpResponse(status=404))

@@ -35,7 +35,7 @@ def make(visitor: Visitor, name: str = "Workbench") -> tuple[str, str]:
 def connect(bridge_id: str, models: int = 2) -> str:
     offered = [{"id": f"llama-{number}"} for number in range(models)]
     who: dict[str, Any] = {"channel": "web.1", "version": "0.1.0", "max_concurrency": 2}
-    return open_connection(bridge_id=bridge_id, models=offered, now=now(), **who)[0]
+    return open_connection(bridge_id=bridge_id, models=offered, now=now(), **who)
 
 
 def note(visitor: Visitor, name: str = "Ollama here") -> str:
