@@ -13,6 +13,7 @@ whatever its content security policy blocks, fails the test.
 import gc
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,9 +83,20 @@ class Browser:
         path = SCREENSHOTS / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         page.screenshot(path=path, full_page=True)
-        wide, window = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-        assert wide <= window, f"{name} is {wide} px wide in a window of {window}"
+        assert not (wide := too_wide(page)), f"{name} is {wide}"
         return path
+
+
+def too_wide(page: Page) -> str:
+    """Say how wide a page is that is wider than its window. Charts follow a window that shrank, a moment later."""
+    deadline = time.monotonic() + 5
+    while True:
+        wide, window = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+        if wide <= window:
+            return ""
+        if time.monotonic() > deadline:
+            return f"{wide} px wide in a window of {window}"
+        page.wait_for_timeout(50)
 
 
 @pytest.fixture(scope="session")

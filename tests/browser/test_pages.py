@@ -20,7 +20,7 @@ from playwright.sync_api import Page
 
 from tests.billing.conftest import fakestripe
 from tests.browser.axe import violations
-from tests.browser.conftest import DESKTOP, PHONE, SCREENSHOTS, Browser
+from tests.browser.conftest import DESKTOP, PHONE, SCREENSHOTS, Browser, too_wide
 from tests.console.factories import make_demo
 from tests.doors import test_admin, test_console, test_public, test_user_pages
 from tests.doors.furnished import Site, add_rows, call_often, furnish
@@ -98,9 +98,8 @@ class Looker:
             self.keep(chinese, f"{name}-zh")
 
     def fits(self, name: str, page: Page) -> None:
-        wide, window = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-        if wide > window:
-            self.wrong.append(f"{name}: {wide} px wide in a window of {window}")
+        if wide := too_wide(page):
+            self.wrong.append(f"{name}: {wide}")
 
     def keep(self, page: Page, name: str) -> None:
         if _keeps():
