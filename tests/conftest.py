@@ -13,6 +13,7 @@ import redis
 from django.core.management.commands import flush
 from django.db import connection, transaction
 from django.db.backends.postgresql.operations import DatabaseOperations
+from django.utils import translation
 
 from tests.live import Server, World, make_world
 from tests.provider_double import ProviderDouble
@@ -106,6 +107,13 @@ def connections_come_back() -> Iterator[None]:
         if time.monotonic() > deadline:
             pytest.fail("A thread of this test ended without closing its database connection.", pytrace=False)
         time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def language_ends_with_its_test() -> Iterator[None]:
+    """Leave no test the language in which one before it asked: Django leaves a request's active in its thread."""
+    yield
+    translation.deactivate()
 
 
 def _lent() -> int:
