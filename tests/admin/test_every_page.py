@@ -21,8 +21,8 @@ from tests.live import ACTOR, rate_all
 
 pytestmark = pytest.mark.django_db
 TABLES = sorted(model._meta.label_lower for model in admin.site._registry if model.__module__.startswith("apps."))
-# A search splits its words and asks for each.
-GARBAGE = ("'; --\"", "a\0b", f"nothing-like-it 100%_\\ req_ 😀 {'9' * 30} {'x' * 10_000}")
+# A search splits its words and asks for each; a number too large for a column ends it before the others are asked for.
+GARBAGE = ("'; --\"", "a\0b", "9" * 30, f"nothing-like-it 100%_\\ req_ 😀 {'x' * 10_000}")
 INLINE = re.compile(r"<style|\sstyle=|\son[a-z]+=|javascript:|<script(?![^>]*\b(src=|type=\"application/json\"))", re.I)
 
 

@@ -15,6 +15,7 @@ import pytest
 from apps.core.clock import now
 from apps.features.bridges import bridge_by_id, connected_bridges
 from apps.features.services.bridges import create_bridge
+from tests.crash.processes import House, WebServer
 from tests.live import ACTOR, Server, World, notice, wait_until
 from tests.provider_double import ProviderDouble
 
@@ -127,3 +128,12 @@ def connect(bridges: Bridges, local: ProviderDouble, server: Server, request: py
         return bridges.start(owner, more.pop("endpoint", local.base_url), *models, server=server, **more)
 
     return start
+
+
+@pytest.fixture
+def pair(house: House) -> tuple[WebServer, WebServer]:
+    """Give the process that holds the bridge's socket, and the one that is called."""
+    first, second = house.server("first", wait=False), house.server("second", wait=False)
+    first.wait_until_ready()
+    second.wait_until_ready()
+    return first, second

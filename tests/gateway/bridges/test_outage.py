@@ -63,15 +63,6 @@ def house(
 
 
 @pytest.fixture
-def pair(house: House) -> tuple[WebServer, WebServer]:
-    """Give the process that bridges dial, and another."""
-    first, second = house.server("first", wait=False), house.server("second", wait=False)
-    first.wait_until_ready()
-    second.wait_until_ready()
-    return first, second
-
-
-@pytest.fixture
 def near(pair: tuple[WebServer, WebServer], double: ProviderDouble, settings: Any) -> World:
     """Give a world that calls the process that bridges dial."""
     settings.OUTBOUND_PRIVATE_ENDPOINTS = (f"127.0.0.1:{double.port}",)

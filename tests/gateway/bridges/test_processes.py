@@ -38,15 +38,6 @@ def house(
 
 
 @pytest.fixture
-def pair(house: House) -> tuple[WebServer, WebServer]:
-    """Give the process that holds the bridge's socket, and the one that is called."""
-    first, second = house.server("first", wait=False), house.server("second", wait=False)
-    first.wait_until_ready()
-    second.wait_until_ready()
-    return first, second
-
-
-@pytest.fixture
 def far(
     pair: tuple[WebServer, WebServer], double: ProviderDouble, local: ProviderDouble, bridges: Bridges, settings: Any
 ) -> World:
