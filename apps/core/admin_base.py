@@ -57,6 +57,17 @@ def usd_column(name: str, label: Any) -> Any:
     return column
 
 
+def id_column(name: str, label: Any) -> Any:
+    """Return a column that shows the key of a related row as it is stored, under `label`: no row is fetched for it."""
+
+    @admin.display(description=label, ordering=name)
+    def column(row: Any) -> Any:
+        return getattr(row, name)
+
+    column.__name__ = f"{name}_shown"
+    return column
+
+
 class NamedValuesFilter(admin.AllValuesFieldListFilter):
     """A filter by the values of a text, in which the empty one is a dash: a link without a word is none."""
 

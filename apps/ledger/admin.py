@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from apps.core.admin_base import ReadOnlyAdmin, actor_of
+from apps.core.admin_base import ReadOnlyAdmin, actor_of, id_column
 from apps.core.clock import now
 from apps.core.ids import new_id
 from apps.core.money import MAX_NANO, NANO_PER_USD, nano_from_usd, usd
@@ -102,7 +102,15 @@ class WalletForm(forms.ModelForm):
 @admin.register(Wallet)
 class WalletAdmin(LookupAdmin):
     form = WalletForm
-    list_display = ("number", "kind", "owner", "posted_usd", "held_usd", "available_usd", "frozen_at")
+    list_display = (
+        id_column("account_id", _("account")),
+        "kind",
+        "owner",
+        "posted_usd",
+        "held_usd",
+        "available_usd",
+        "frozen_at",
+    )
     list_filter = ("account__kind", ("frozen_at", admin.EmptyFieldListFilter))
     list_select_related = ("account",)
     search_fields = ("account__owner_id",)
@@ -141,10 +149,6 @@ class WalletAdmin(LookupAdmin):
         self.run(
             request, rows, lambda row: unfreeze_wallet(row.pk, now=now(), actor=actor_of(request)), gettext("unfrozen")
         )
-
-    @admin.display(description=_("account"), ordering="account_id")
-    def number(self, row: Wallet) -> int:
-        return row.account_id
 
     @admin.display(description=_("kind"), ordering="account__kind")
     def kind(self, row: Wallet) -> str:

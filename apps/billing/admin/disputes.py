@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from apps.billing.admin.top_ups import ProblemFilter, cents_column
 from apps.billing.models.disputes import Dispute, DisputeClawback
 from apps.billing.services import disputes
-from apps.core.admin_base import ReadOnlyAdmin, usd_column
+from apps.core.admin_base import ReadOnlyAdmin, id_column, usd_column
 from apps.core.clock import now
 
 
@@ -50,14 +50,10 @@ class DisputeClawbackAdmin(ReadOnlyAdmin):
         "request_id",
         "developer_id",
         usd_column("amount_nano", _("amount (USD)")),
-        "of_dispute",
+        id_column("dispute_id", _("dispute")),
         "transaction_id",
         "created_at",
     )
     list_filter = ("created_at",)
     search_fields = ("=request_id", "=developer_id", "=dispute__id")
     ordering = ("-id",)
-
-    @admin.display(description=_("dispute"), ordering="dispute_id")
-    def of_dispute(self, row: DisputeClawback) -> str:
-        return row.dispute_id

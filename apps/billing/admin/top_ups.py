@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from apps.billing.models.top_ups import AutoTopUp, BillingCustomer, Refund, RefundSource, TopUp
 from apps.billing.services import auto_top_ups, refunds, top_up_problems, top_ups
-from apps.core.admin_base import ReadOnlyAdmin, UsdField, actor_of, usd_column
+from apps.core.admin_base import ReadOnlyAdmin, UsdField, actor_of, id_column, usd_column
 from apps.core.clock import now
 from apps.core.ids import new_id
 from apps.core.money import NANO_PER_CENT
@@ -219,7 +219,17 @@ class AutoTopUpAdmin(ReadOnlyAdmin):
 class RefundAdmin(ReadOnlyAdmin):
     """Money of top-ups that went back, or is on its way."""
 
-    list_display = ("id", "of_top_up", "source", _AMOUNT, _TAX, "status", "reason", "created_at", "actor")
+    list_display = (
+        "id",
+        id_column("top_up_id", _("top-up")),
+        "source",
+        _AMOUNT,
+        _TAX,
+        "status",
+        "reason",
+        "created_at",
+        "actor",
+    )
     list_filter = ("status", "source", "created_at")
     search_fields = ("=id", "=top_up__id", "=stripe_refund_id")
     ordering = ("-id",)
@@ -229,10 +239,6 @@ class RefundAdmin(ReadOnlyAdmin):
     def settle_now(self, request: HttpRequest, rows: QuerySet[Refund]) -> None:
         settle: Callable[[Refund], object] = lambda row: refunds.settle_refund(row.pk, now=now())  # noqa: E731
         self.run(request, rows, settle, gettext("settled"))
-
-    @admin.display(description=_("top-up"), ordering="top_up_id")
-    def of_top_up(self, row: Refund) -> str:
-        return row.top_up_id
 
 
 @admin.register(BillingCustomer)
