@@ -13,7 +13,6 @@ from django.utils.translation import gettext_lazy as _
 from apps.console.access import Seat, developer_page
 from apps.console.call_words import (
     cache_words,
-    failure_words,
     outcome_words,
     policy_words,
     reason_words,
@@ -131,7 +130,6 @@ def receipt(request: HttpRequest, seat: Seat, request_id: str) -> HttpResponse:
         "rule": rule_number(found.routing),
         "task": task_words(call.task_class),
         "cache": cache_words(call.cache),
-        "attempts": [(attempt, failure_words(attempt.get("code", ""))) for attempt in call.attempts],
         "targets": [
             (each.get("candidate", ""), route_words(each.get("mode", ""))) for each in found.routing.get("targets", ())
         ],

@@ -1,4 +1,7 @@
-"""What the operator's pages say for codes, each beside its code: by that, logs and tables are searched."""
+"""What pages say for codes, each beside its code, by which logs and tables are searched.
+
+Whose key it was, `route` and `policy` tell operators.
+"""
 
 from typing import Any
 
