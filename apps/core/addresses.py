@@ -63,14 +63,17 @@ def network_of(address: str, *, strict: bool = False) -> str:
     return str(ip)
 
 
-def count(bucket: str, limit: str, key: str) -> None:
-    """Count one event of `key` in `bucket`. Raises RateLimited when that is more than `limit` ("30/minute")."""
-    _apply(bucket, limit, key, counts=True)
+def count(bucket: str, limit: str, key: str, *, message: str = "") -> None:
+    """Count one event of `key` in `bucket`. Raises RateLimited when that is more than `limit` ("30/minute").
+
+    `message` says so where the key is no address.
+    """
+    _apply(bucket, limit, key, message, counts=True)
 
 
-def check(bucket: str, limit: str, key: str) -> None:
-    """Raise RateLimited when `limit` events of `key` are counted in `bucket` already."""
-    _apply(bucket, limit, key, counts=False)
+def check(bucket: str, limit: str, key: str, *, message: str = "") -> None:
+    """Raise RateLimited when `limit` events of `key` are counted in `bucket` already; `message` as for `count`."""
+    _apply(bucket, limit, key, message, counts=False)
 
 
 def forget() -> None:
@@ -78,7 +81,7 @@ def forget() -> None:
     _limiter.cache_clear()
 
 
-def _apply(bucket: str, limit: str, key: str, *, counts: bool) -> None:
+def _apply(bucket: str, limit: str, key: str, message: str, *, counts: bool) -> None:
     item = _parse(limit)
     try:
         limiter = _limiter(settings.REDIS_URL)
@@ -90,7 +93,7 @@ def _apply(bucket: str, limit: str, key: str, *, counts: bool) -> None:
         logger.error("limits out of reach", extra={"bucket": bucket, "error": str(error.storage_error)[:200]})
         return
     wait = max(math.ceil(reset - time.time()), 1)
-    raise RateLimited(_("Too many requests from this address; try again later."), retry_after=wait)
+    raise RateLimited(message or _("Too many requests from this address; try again later."), retry_after=wait)
 
 
 @lru_cache(maxsize=8)

@@ -16,7 +16,7 @@ from apps.console.access import Seat, developer_page
 from apps.console.forms import UsdField, refuse
 from apps.core import addresses
 from apps.core.clock import now
-from apps.core.errors import FaucetError, RateLimited
+from apps.core.errors import FaucetError
 from apps.features.queries import apps_of_developer, features_of_apps
 from apps.usage.budgets.queries import BudgetState, budget_state, budgets_of_developer
 from apps.usage.limits.queries import limit_rules_for
@@ -250,10 +250,12 @@ def switch_budget(request: HttpRequest, seat: Seat, budget_id: str) -> HttpRespo
 
 def count_change(seat: Seat) -> None:
     """Count a change of budgets or alerts. Raises RateLimited: each has every gateway read the policy."""
-    try:
-        addresses.count("budget_changes", settings.BUDGET_CHANGES, seat.developer_id)
-    except RateLimited as error:
-        raise RateLimited(__("Too many changes of budgets; wait a while."), retry_after=error.retry_after) from None
+    addresses.count(
+        "budget_changes",
+        settings.BUDGET_CHANGES,
+        seat.developer_id,
+        message=__("Too many changes of budgets; wait a while."),
+    )
 
 
 def _find(seat: Seat, budget_id: str) -> BudgetState:

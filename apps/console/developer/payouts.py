@@ -28,7 +28,7 @@ from apps.console.developer.wallet import own_address
 from apps.console.forms import UsdField, refuse
 from apps.core import addresses
 from apps.core.clock import now
-from apps.core.errors import FaucetError, RateLimited
+from apps.core.errors import FaucetError
 from apps.features.queries import apps_of_developer
 
 PAGE = 10
@@ -231,7 +231,9 @@ def _account_page(request: HttpRequest, seat: Seat, form: StripeForm) -> HttpRes
 
 def _count(seat: Seat) -> None:
     """Count what a developer asks about its payouts. Raises RateLimited: most of it has Stripe or an operator work."""
-    try:
-        addresses.count("payout_changes", settings.PAYOUT_CHANGES, seat.developer_id)
-    except RateLimited as error:
-        raise RateLimited(__("Too many changes of payouts; wait a while."), retry_after=error.retry_after) from None
+    addresses.count(
+        "payout_changes",
+        settings.PAYOUT_CHANGES,
+        seat.developer_id,
+        message=__("Too many changes of payouts; wait a while."),
+    )

@@ -27,7 +27,7 @@ from apps.console.developer.money_words import entry_words, lot_words, notice_wo
 from apps.console.forms import CentsField, UsdField, refuse
 from apps.core import addresses
 from apps.core.clock import now
-from apps.core.errors import FaucetError, NotFound, RateLimited
+from apps.core.errors import FaucetError, NotFound
 from apps.core.ids import new_id
 from apps.features.queries import apps_of_developer
 from apps.ledger.models import AccountKind
@@ -148,10 +148,7 @@ def buy(request: HttpRequest, seat: Seat) -> HttpResponse:
 
 def _bought(request: HttpRequest, seat: Seat, account: int, given: dict[str, Any]) -> str:
     """Start a top-up and return where its payer goes on."""
-    try:
-        addresses.count("top_ups", settings.TOP_UP_RATE, str(account))
-    except RateLimited as error:
-        raise RateLimited(__("Too many top-ups; wait a while."), retry_after=error.retry_after) from None
+    addresses.count("top_ups", settings.TOP_UP_RATE, str(account), message=__("Too many top-ups; wait a while."))
     asked: dict[str, Any] = {
         "amount_cents": given["cents"],
         "owner": owner_of(seat),
@@ -254,11 +251,9 @@ def promo_code(request: HttpRequest, seat: Seat) -> HttpResponse:
 
 def _redeem(request: HttpRequest, seat: Seat, code: str) -> None:
     address = addresses.address_key(request)
-    try:
-        addresses.check("promo_guesses", settings.PROMO_ATTEMPTS, address)
-        addresses.count("promo_attempts", settings.PROMO_ATTEMPTS, seat.developer_id)
-    except RateLimited as error:
-        raise RateLimited(__("Too many codes tried; wait a while."), retry_after=error.retry_after) from None
+    message = __("Too many codes tried; wait a while.")
+    addresses.check("promo_guesses", settings.PROMO_ATTEMPTS, address, message=message)
+    addresses.count("promo_attempts", settings.PROMO_ATTEMPTS, seat.developer_id, message=message)
     try:
         redeem_code(account_of(seat), code, now=now(), actor=seat.actor)
     except NotFound:

@@ -33,7 +33,7 @@ from apps.console.forms import CentsField, UsdField, refuse
 from apps.console.user.access import Visit, render_page, user_page
 from apps.core import addresses
 from apps.core.clock import now
-from apps.core.errors import FaucetError, NotFound, RateLimited
+from apps.core.errors import FaucetError, NotFound
 from apps.core.ids import new_id
 from apps.core.money import NANO_PER_CENT
 from apps.core.site import site_url
@@ -234,10 +234,9 @@ def _page(request: HttpRequest, visit: Visit, **given: forms.Form) -> HttpRespon
 
 def _start(request: HttpRequest, visit: Visit, form: BuyForm) -> TopUpInfo:
     """Start a top-up as the form asks. Raises what the services raise, and RateLimited."""
-    try:
-        addresses.count("top_ups", settings.TOP_UP_RATE, str(visit.account_id))
-    except RateLimited as error:
-        raise RateLimited(__("Too many top-ups; wait a little."), retry_after=error.retry_after) from None
+    addresses.count(
+        "top_ups", settings.TOP_UP_RATE, str(visit.account_id), message=__("Too many top-ups; wait a little.")
+    )
     asked: dict[str, Any] = {
         "amount_cents": form.cents,
         "owner": _owner(visit),

@@ -16,7 +16,7 @@ from apps.console.forms import UsdField, refuse
 from apps.console.user.access import Visit, render_page, user_page
 from apps.core import addresses
 from apps.core.clock import now
-from apps.core.errors import FaucetError, RateLimited
+from apps.core.errors import FaucetError
 from apps.usage.budgets.queries import BudgetState, owned_budgets
 from apps.usage.models import BudgetScope, Period
 from apps.usage.services.caps import set_cap
@@ -53,10 +53,9 @@ def limits(request: HttpRequest, visit: Visit) -> HttpResponse:
 
 def count_change(user_id: str) -> None:
     """Count a change of budgets. Raises RateLimited."""
-    try:
-        addresses.count("budget_changes", settings.BUDGET_CHANGES, user_id)
-    except RateLimited as error:
-        raise RateLimited(__("Too many changes of limits; wait a little."), retry_after=error.retry_after) from None
+    addresses.count(
+        "budget_changes", settings.BUDGET_CHANGES, user_id, message=__("Too many changes of limits; wait a little.")
+    )
 
 
 def _set(visit: Visit, asked: dict[str, int | None], before: dict[str, int | None]) -> None:

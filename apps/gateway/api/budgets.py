@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from apps.core import addresses
 from apps.core.clock import now
-from apps.core.errors import BadRequest, FaucetError, NotFound, RateLimited
+from apps.core.errors import BadRequest, FaucetError, NotFound
 from apps.core.money import MAX_NANO, usd
 from apps.developers.models import Scope
 from apps.features.queries import app_by_public_id
@@ -101,10 +101,7 @@ class DeveloperBudgetItem(_Budgets):
 
 def count_change(owner_id: str) -> None:
     """Count a change of an owner's budgets or alerts. Raises RateLimited: each has every gateway read the policy."""
-    try:
-        addresses.count("budget_changes", settings.BUDGET_CHANGES, owner_id)
-    except RateLimited as error:
-        raise RateLimited("Too many changes of budgets; wait.", retry_after=error.retry_after) from None
+    addresses.count("budget_changes", settings.BUDGET_CHANGES, owner_id, message="Too many changes of budgets; wait.")
 
 
 def amount_of(body: Body, name: str) -> int | None:

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from apps.billing.services.customers import Owner
 from apps.core import addresses
 from apps.core.clock import now
-from apps.core.errors import BadRequest, NotFound, RateLimited
+from apps.core.errors import BadRequest, NotFound
 from apps.core.ids import new_id
 from apps.core.money import NANO_PER_CENT
 from apps.core.outbound import AddressNotAllowed, parse_url
@@ -55,10 +55,7 @@ def buyer_of(request: Request, developer_id: str | None, *, writes: bool) -> Buy
 
 def count_purchase(buyer: Buyer) -> None:
     """Count a purchase that somebody starts. Raises RateLimited: whoever tries stolen cards starts many."""
-    try:
-        addresses.count("top_ups", settings.TOP_UP_RATE, str(buyer.account_id))
-    except RateLimited as error:
-        raise RateLimited("Too many top-ups; wait.", retry_after=error.retry_after) from None
+    addresses.count("top_ups", settings.TOP_UP_RATE, str(buyer.account_id), message="Too many top-ups; wait.")
 
 
 def own_address(request: Request) -> str:

@@ -11,7 +11,7 @@ from apps.billing.services.credits import redeem_code
 from apps.billing.services.notices import notices_of
 from apps.core import addresses
 from apps.core.clock import now
-from apps.core.errors import FaucetError, NotFound, RateLimited
+from apps.core.errors import FaucetError, NotFound
 from apps.core.money import usd
 from apps.developers.models import Scope
 from apps.gateway.api.fees import end_user_of
@@ -127,11 +127,9 @@ def _redeem(request: Request, kind: AccountKind, owner_id: str, actor: str) -> d
     """Redeem the code of a body for an owner's wallet. Guesses are counted: an owner's, and an address's wrong ones."""
     code = read_json(request).required_text("code", most=MAX_CODE)
     address = addresses.address_key(request)
-    try:
-        addresses.check("promo_guesses", settings.PROMO_ATTEMPTS, address)
-        addresses.count("promo_attempts", settings.PROMO_ATTEMPTS, owner_id)
-    except RateLimited as error:
-        raise RateLimited("Too many promo codes tried; wait.", retry_after=error.retry_after) from None
+    message = "Too many promo codes tried; wait."
+    addresses.check("promo_guesses", settings.PROMO_ATTEMPTS, address, message=message)
+    addresses.count("promo_attempts", settings.PROMO_ATTEMPTS, owner_id, message=message)
     account = open_account(kind=kind, owner_id=owner_id, now=now())
     try:
         lot_id = redeem_code(account, code, now=now(), actor=actor)

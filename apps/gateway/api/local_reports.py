@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from apps.core import addresses
 from apps.core.clock import now
-from apps.core.errors import BadRequest, FaucetError, RateLimited
+from apps.core.errors import BadRequest, FaucetError
 from apps.core.money import usd
 from apps.features.principals import BRIDGE_PREFIX, principal_for_feature, principal_of_bridge
 from apps.features.queries import Principal
@@ -96,10 +96,12 @@ def _reporter_of(request: Request) -> _Reporter:
 
 
 def _count(end_user_id: str) -> None:
-    try:
-        addresses.count("local_reports", settings.LOCAL_REPORTS_PER_USER, end_user_id)
-    except RateLimited as error:
-        raise RateLimited("Reports come too fast; send more of them at once.", retry_after=error.retry_after) from None
+    addresses.count(
+        "local_reports",
+        settings.LOCAL_REPORTS_PER_USER,
+        end_user_id,
+        message="Reports come too fast; send more of them at once.",
+    )
 
 
 def _read(each: Any, place: int) -> Report:

@@ -5,7 +5,6 @@ from rest_framework.response import Response
 
 from apps.core import addresses
 from apps.core.clock import now
-from apps.core.errors import RateLimited
 from apps.features.services.page_links import issue_page_link
 from apps.gateway.api.buyers import own_address
 from apps.gateway.api.fees import end_user_of
@@ -23,10 +22,7 @@ class PageLinks(ApiView):
         """Make a link for the session's end user; with `embed` for a frame in the app's own page."""
         principal = end_user_of(request)
         embed = read_json(request).flag("embed") or False
-        try:
-            addresses.count("page_links", MOST, principal.id)
-        except RateLimited as error:
-            raise RateLimited("Too many links; wait.", retry_after=error.retry_after) from None
+        addresses.count("page_links", MOST, principal.id, message="Too many links; wait.")
         link = issue_page_link(principal.id, now=now())
         return Response(
             {

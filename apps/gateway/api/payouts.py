@@ -19,7 +19,7 @@ from apps.billing.services.payout_accounts import (
 from apps.billing.services.payouts import Payable, next_run, payable, propose
 from apps.core import addresses
 from apps.core.clock import now
-from apps.core.errors import BadRequest, NotFound, RateLimited
+from apps.core.errors import BadRequest, NotFound
 from apps.core.money import MAX_NANO, usd
 from apps.developers.models import Scope
 from apps.gateway.api.inputs import Query, read_json
@@ -164,10 +164,9 @@ def _payout(row: PayoutInfo) -> dict[str, Any]:
 
 def _count(developer_id: str) -> None:
     """Count what a developer asks about its payouts. Raises RateLimited: most of it has Stripe or an operator work."""
-    try:
-        addresses.count("payout_changes", settings.PAYOUT_CHANGES, developer_id)
-    except RateLimited as error:
-        raise RateLimited("Too many changes of payouts; wait.", retry_after=error.retry_after) from None
+    addresses.count(
+        "payout_changes", settings.PAYOUT_CHANGES, developer_id, message="Too many changes of payouts; wait."
+    )
 
 
 def _find(developer_id: str, payout_id: str) -> PayoutInfo:

@@ -15,7 +15,7 @@ from django.utils.translation import gettext
 
 from apps.catalog import queries as catalog
 from apps.core import addresses
-from apps.core.errors import BadRequest, NotFound, RateLimited
+from apps.core.errors import BadRequest, NotFound
 from apps.core.outbound import AddressNotAllowed
 from apps.vault.checking import KeyCheck, check_key
 from apps.vault.envelope import VaultProblem
@@ -45,10 +45,12 @@ def count_key_check(owner_id: str) -> None:
 
     For the doors, before what an owner asks for: operators and the daily check try keys uncounted.
     """
-    try:
-        addresses.count("provider_key_checks", settings.PROVIDER_KEY_CHECKS, owner_id)
-    except RateLimited as error:
-        raise RateLimited(gettext("Too many keys were tried; wait a little."), retry_after=error.retry_after) from None
+    addresses.count(
+        "provider_key_checks",
+        settings.PROVIDER_KEY_CHECKS,
+        owner_id,
+        message=gettext("Too many keys were tried; wait a little."),
+    )
 
 
 def add_checked_credential(
